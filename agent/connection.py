@@ -236,7 +236,7 @@ class _UntilDeadline(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         # The socket lives on until the last that reads from it is closed.
         self._raw.close()
         super().close()

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 from msgspec import UNSET
 
-from agent.identity import Identity
+from agent.identity import HostIdentity
 from agent.probes import MetricName
 from agent.remote_configuration import RemoteConfigurationClient
 from contract import __version__, times
@@ -52,7 +52,7 @@ _STARTED = time.monotonic()
 
 
 def diagnostics(
-    identity: Identity,
+    identity: HostIdentity,
     remote: RemoteConfigurationClient,
     counts: Callable[[], Mapping[str, int]],
     problem: Callable[[], str | None],

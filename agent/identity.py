@@ -23,7 +23,7 @@ class NoIdentity(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class HostIdentity:
     """What stays the same in all reports of a host."""
 
     user_id: str
@@ -60,7 +60,7 @@ def first_real_address(interfaces: Iterable[Interface]) -> str | None:
     return min(real)[2] if real else None
 
 
-def identity(user_id: str | None, labels: Mapping[str, str] | None = None) -> Identity:
+def identity(user_id: str | None, labels: Mapping[str, str] | None = None) -> HostIdentity:
     """The identity of this host with its labels, under `user_id` or the MAC address of its first real interface.
 
     Raises NoIdentity where no interface has one, and where the given one is an address that many hosts have.
@@ -73,7 +73,7 @@ def identity(user_id: str | None, labels: Mapping[str, str] | None = None) -> Id
             "expected a network interface with a MAC address of its own to serve as the user id, got none "
             "(in a container, 02:42:... are those of other hosts' containers too); set --user-id"
         )
-    return Identity(user_id, *_system(), labels or {})
+    return HostIdentity(user_id, *_system(), labels or {})
 
 
 def _normal(address: str) -> str:

@@ -79,7 +79,7 @@ class File(NamedTuple):
     mode: int = 0o644
 
 
-class Plan(NamedTuple):
+class InstallPlan(NamedTuple):
     """What makes a service, and what takes it away."""
 
     files: tuple[File, ...]
@@ -114,7 +114,7 @@ def program_of() -> tuple[str, ...]:
     return (sys.executable, "-m", "agent")
 
 
-def plan_for(settings: InstallSettings, program: Sequence[str], system: str = sys.platform) -> Plan:
+def plan_for(settings: InstallSettings, program: Sequence[str], system: str = sys.platform) -> InstallPlan:
     """What to do on a system to have `program` run there. Raises InstallError."""
     if system == "darwin":
         return _launchd(settings, program)
@@ -153,7 +153,7 @@ def _variables(settings: InstallSettings) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _systemd(settings: InstallSettings, program: Sequence[str]) -> Plan:
+def _systemd(settings: InstallSettings, program: Sequence[str]) -> InstallPlan:
     if settings.spool_dir is not None:
         raise InstallError("--spool-dir: expected none: the unit keeps reports in /var/lib/loadlens-agent")
     hidden = [
@@ -178,7 +178,7 @@ def _systemd(settings: InstallSettings, program: Sequence[str]) -> Plan:
     if variables:
         text = "".join(f"{name}={_quoted(value)}\n" for name, value in variables.items())
         files.append(File(PurePosixPath("/etc/loadlens/agent.env"), text.encode(), 0o600))
-    return Plan(
+    return InstallPlan(
         tuple(files),
         (("systemctl", "daemon-reload"), ("systemctl", "enable", "loadlens-agent"),
          ("systemctl", "restart", "loadlens-agent")),
@@ -197,26 +197,26 @@ def _quoted(value: str) -> str:
     return '"' + "".join(f"\\{sign}" if sign in '"\\`$' else sign for sign in value) + '"'
 
 
-def _launchd(settings: InstallSettings, program: Sequence[str]) -> Plan:
+def _launchd(settings: InstallSettings, program: Sequence[str]) -> InstallPlan:
     document = {
         "Label": _LABEL, "ProgramArguments": [*program], "EnvironmentVariables": _variables(settings),
         "RunAtLoad": True, "KeepAlive": True, "ThrottleInterval": 5, "ProcessType": "Background", "Umask": 0o077,
         "StandardErrorPath": "/Library/Logs/loadlens-agent.log",
     }  # fmt: skip
     path = PurePosixPath(_PLIST)
-    return Plan(
+    return InstallPlan(
         (File(path, plistlib.dumps(document), 0o600),),
         (("launchctl", "bootstrap", "system", _PLIST), ("launchctl", "enable", f"system/{_LABEL}")),
         (("launchctl", "bootout", f"system/{_LABEL}"),), (path,),
     )  # fmt: skip
 
 
-def _windows(settings: InstallSettings, program: Sequence[str]) -> Plan:
+def _windows(settings: InstallSettings, program: Sequence[str]) -> InstallPlan:
     folder = PureWindowsPath(_WINDOWS)
     configuration, task = folder / "agent.toml", folder / "agent-task.xml"
     lines = ["[agent]", *(f"{key} = {json.dumps(value)}" for key, value in given(settings).items()), ""]
     arguments = subprocess.list2cmdline([*program[1:], "--config", str(configuration)])
-    return Plan(
+    return InstallPlan(
         (File(configuration, "\n".join(lines).encode(), 0o600),
          File(task, _task(program[0], arguments).encode("utf-16"))),
         (("icacls", str(configuration), "/inheritance:r", "/grant", "*S-1-5-32-544:F", "*S-1-5-18:F", "*S-1-5-19:R"),
@@ -226,14 +226,20 @@ def _windows(settings: InstallSettings, program: Sequence[str]) -> Plan:
 
 
 def _task(command: str, arguments: str) -> str:
-    """A task that runs as the local service from the machine's start on, and again whenever it ended.
+    """A task that runs as the local service from now and from the machine's start on, and again whenever it ended.
 
+    Restarting on failure is of tasks that could not be begun, not of programs that ended: so it is begun again each
+    minute, which is passed over while it runs (`IgnoreNew`).
     https://learn.microsoft.com/en-us/windows/win32/taskschd/task-scheduler-schema
     """
+    again = "<Repetition><Interval>PT1M</Interval><StopAtDurationEnd>false</StopAtDurationEnd></Repetition>"
     return f"""<?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
   <RegistrationInfo><Description>Loadlens agent</Description></RegistrationInfo>
-  <Triggers><BootTrigger><Enabled>true</Enabled></BootTrigger></Triggers>
+  <Triggers>
+    <BootTrigger>{again}<Enabled>true</Enabled></BootTrigger>
+    <RegistrationTrigger>{again}<Enabled>true</Enabled></RegistrationTrigger>
+  </Triggers>
   <Principals>
     <Principal id="Author"><UserId>S-1-5-19</UserId><RunLevel>LeastPrivilege</RunLevel></Principal>
   </Principals>
@@ -243,7 +249,6 @@ def _task(command: str, arguments: str) -> str:
     <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>
     <StartWhenAvailable>true</StartWhenAvailable>
     <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>
-    <RestartOnFailure><Interval>PT1M</Interval><Count>999</Count></RestartOnFailure>
   </Settings>
   <Actions Context="Author">
     <Exec><Command>{escape(command)}</Command><Arguments>{escape(arguments)}</Arguments></Exec>
@@ -252,7 +257,7 @@ def _task(command: str, arguments: str) -> str:
 """
 
 
-def _shown(plan: Plan, remove: bool) -> Iterator[str]:
+def _shown(plan: InstallPlan, remove: bool) -> Iterator[str]:
     """A plan in words."""
     if remove:
         yield from (f"$ {subprocess.list2cmdline(command)}" for command in plan.stop)
@@ -270,7 +275,7 @@ def _placed(path: PurePath, into: Path | None) -> Path:
     return Path(path) if into is None else into / path.relative_to(path.anchor)
 
 
-def _install(plan: Plan, into: Path | None) -> None:
+def _install(plan: InstallPlan, into: Path | None) -> None:
     for file in plan.files:
         path = _placed(file.path, into)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -286,7 +291,7 @@ def _install(plan: Plan, into: Path | None) -> None:
         _call(plan.commands)
 
 
-def _remove(plan: Plan, into: Path | None) -> None:
+def _remove(plan: InstallPlan, into: Path | None) -> None:
     if into is None:
         _call(plan.stop)
     for path in plan.leftover:

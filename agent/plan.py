@@ -97,7 +97,7 @@ class CommandBox:
         self._ring = Event()
 
     def put(self, plan: SamplingPlan | None) -> SamplerCommand:
-        """Leave a command."""
+        """Leave a command for the sampler, which takes it between two samples."""
         command = SamplerCommand(plan)
         with self._lock:
             self.waiting.append(command)

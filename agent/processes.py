@@ -46,7 +46,7 @@ class _Identity(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Known:
+class _SeenProcess:
     """A process as it was at the last look."""
 
     started: bytes
@@ -60,7 +60,7 @@ class _Known:
 
 
 @dataclass(slots=True)
-class _Used:
+class _UsedTime:
     ticks: int = 0
     pages: int = 0
 
@@ -82,7 +82,7 @@ class ProcessTable:
             self._stat = ProcStat(f"{proc}/stat")
         except OSError as error:
             raise NotMeasured(f"processes cannot be looked at: {error}") from None
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _SeenProcess] = {}
         self._look = 0
         self._tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
         self._page = os.sysconf("SC_PAGE_SIZE")
@@ -116,10 +116,10 @@ class ProcessTable:
         """Let go of the file of counters."""
         self._stat.close()
 
-    def _look_at_all(self) -> dict[_Identity, _Used]:
+    def _look_at_all(self) -> dict[_Identity, _UsedTime]:
         self._look += 1
         look, known, first = self._look, self._known, self._look == 1
-        used: dict[_Identity, _Used] = {}
+        used: dict[_Identity, _UsedTime] = {}
         for pid in os.listdir(self._proc):
             if not pid.isdigit():
                 continue
@@ -139,14 +139,14 @@ class ProcessTable:
                 if process is None or process.started != started:
                     # What it used before it was seen, it used since the last look.
                     before = ticks if first else 0
-                    process = known[pid] = _Known(started, comm, before, self._identity(pid, comm), look)
+                    process = known[pid] = _SeenProcess(started, comm, before, self._identity(pid, comm), look)
                 elif process.comm != comm:
                     process.comm, process.identity = comm, self._identity(pid, comm)
             except (OSError, ValueError, IndexError):
                 continue  # It has ended meanwhile.
             total = used.get(process.identity)
             if total is None:
-                total = used[process.identity] = _Used()
+                total = used[process.identity] = _UsedTime()
             total.ticks += max(0, ticks - process.ticks)
             total.pages += pages
             process.ticks, process.seen = ticks, look
@@ -167,10 +167,10 @@ class ProcessTable:
             user = _user_of(file.read(4096))
         return _Identity(_printable(comm, MAX_NAME) or "?", user, unit, command)
 
-    def _summary(self, used: dict[_Identity, _Used], seconds: float, cores: int, busy_s: float) -> ProcessUse:
-        by_unit: dict[_Identity, _Used] = {}
+    def _summary(self, used: dict[_Identity, _UsedTime], seconds: float, cores: int, busy_s: float) -> ProcessUse:
+        by_unit: dict[_Identity, _UsedTime] = {}
         for identity, one in used.items():
-            total = by_unit.setdefault(_Identity(identity.unit or "(no unit)", "", "", ""), _Used())
+            total = by_unit.setdefault(_Identity(identity.unit or "(no unit)", "", "", ""), _UsedTime())
             total.ticks += one.ticks
             total.pages += one.pages
         seen_s = sum(one.ticks for one in used.values()) * self._tick_s
@@ -184,7 +184,7 @@ class ProcessTable:
             processes=processes, processes_beyond_s=processes_beyond_s, units=units, units_beyond_s=units_beyond_s,
         )  # fmt: skip
 
-    def _top(self, used: dict[_Identity, _Used]) -> tuple[list[Consumer], float]:
+    def _top(self, used: dict[_Identity, _UsedTime]) -> tuple[list[Consumer], float]:
         """Those that used most, and the most that any other used."""
         ranked = sorted(used.items(), key=lambda item: (-item[1].ticks, item[0]))
         listed = [

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from agent.connection import Connection, ServiceUnreachable
-from agent.identity import Identity
+from agent.identity import HostIdentity
 from agent.plan import CommandBox, Probes, SamplingPlan, checked_plan, sampling_plan
 from agent.probes import PROBES
 from contract import __version__, times
@@ -121,7 +121,7 @@ class RemoteConfigurationClient:
     def __init__(
         self,
         own: SettingsInForce,
-        identity: Identity,
+        identity: HostIdentity,
         file: RemoteStateFile,
         connection: Connection,
         commands: CommandBox,

@@ -10,7 +10,7 @@ import psutil
 from msgspec import UNSET
 
 from agent.clock import ServiceTime, Timeline
-from agent.identity import Identity
+from agent.identity import HostIdentity
 from agent.plan import SamplingPlan
 from agent.processes import ProcessWatch
 from agent.sampler import Window
@@ -25,7 +25,7 @@ class ReportBuilder:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: HostIdentity,
         timeline: Timeline,
         refused_version: Callable[[], str] | None = None,
         service_time: ServiceTime | None = None,
@@ -94,7 +94,7 @@ CLOSE_S = 3.0
 
 
 class Outbox(Protocol):
-    """Where reports go."""
+    """Where reports are put until the service has them."""
 
     def counts(self) -> dict[str, int]:
         """The members `spooled`, `dropped` and `refused` of `AgentStatus`, as far as they are known."""

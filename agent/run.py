@@ -17,7 +17,7 @@ from agent.connection import Connection
 from agent.diagnostics import RecentProblems, diagnostics
 from agent.enrolment import token_for
 from agent.heartbeat import Heartbeat, HeartbeatFile
-from agent.identity import Identity, identity
+from agent.identity import HostIdentity, identity
 from agent.listener import Listener
 from agent.plan import CommandBox, SamplingPlan, sampling_plan
 from agent.probes import OF_GROUP, PROBES, MetricName
@@ -86,7 +86,7 @@ def run(settings: AgentSettings) -> None:
         deliver.outbox.close()
 
 
-class _Delivery(NamedTuple):
+class _DeliveryStart(NamedTuple):
     """What becomes of windows, and what to sample at first."""
 
     outbox: Outbox
@@ -99,19 +99,19 @@ class _Delivery(NamedTuple):
 
 def _delivery(
     settings: AgentSettings,
-    me: Identity,
+    me: HostIdentity,
     commands: CommandBox,
     inbox: Inbox,
     closing: Event,
     failing: Mapping[MetricName, str],
-) -> _Delivery:
+) -> _DeliveryStart:
     """Reports printed, or sent by way of a spool, which also remembers the windows of earlier runs."""
     own = settings.in_force()
     probes = OF_GROUP if settings.scope == "cgroup" else PROBES
     if settings.once or settings.dry_run:
         # Who asks for one window waits for it, however short it is.
         watch = ProcessWatch(0.0 if settings.once else LEAST_S)
-        return _Delivery(
+        return _DeliveryStart(
             PrintingOutbox(),
             ReportBuilder(me, Timeline(), watch=watch, scope=settings.scope),
             sampling_plan(own, probes=probes),
@@ -132,7 +132,7 @@ def _delivery(
         sender.on_attempt = partial(heartbeat.beat, _BEAT_S)
         heartbeat.beat()
         outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)), service_time)
-        return _Delivery(
+        return _DeliveryStart(
             outbox,
             ReportBuilder(me, timeline, service_time=service_time, scope=settings.scope),
             sampling_plan(own, probes=probes),
@@ -158,12 +158,12 @@ def _delivery(
     plan = remote.first_plan()
     heartbeat.beat()
     threads = {"remote": remote.run, "listener": listener.run}
-    return _Delivery(outbox, report_builder, plan, threads, heartbeat)
+    return _DeliveryStart(outbox, report_builder, plan, threads, heartbeat)
 
 
 def _heartbeat(
     settings: AgentSettings,
-    me: Identity,
+    me: HostIdentity,
     spool: Spool,
     sender: ReportSender,
     failing: Mapping[MetricName, str],

@@ -91,7 +91,7 @@ class Sampler:
         self._close()
 
     def _due(self) -> float:
-        """When to look up next."""
+        """The moment at which the sampler has to act next, by its clock."""
         if self._plan.paused:
             return self._clock.now() + REST_S
         return self._origin + self._tick * self._plan.interval_s

@@ -15,7 +15,7 @@ from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.enrolment import TOKEN_FILE, kept
 from agent.heartbeat import Heartbeat, is_late, read_heartbeat
 from agent.settings import MIB, AgentAddress, check_proxy
-from contract.checkup import Finding, as_document, exit_code, in_words
+from contract.checkup import CheckResult, as_document, exit_code, in_words
 from contract.problems import decode_json, display, shortened
 from contract.service_address import SERVICE_URL
 from contract.settings import SettingsError, load
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     return exit_code(findings)
 
 
-def look(settings: StatusSettings) -> Iterator[Finding]:
+def look(settings: StatusSettings) -> Iterator[CheckResult]:
     """What there is to say, the agent first, then the service, then what lies between them."""
     directory = settings.directory
     heartbeat = None
@@ -72,14 +72,14 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
         heartbeat = read_heartbeat(directory)
     except OSError as error:
         reason = error.strerror or error
-        yield Finding("agent", "fails", f"{directory}: {reason}", "Run this as the user that the agent runs as.")
+        yield CheckResult("agent", "fails", f"{directory}: {reason}", "Run this as the user that the agent runs as.")
     except msgspec.DecodeError as error:
-        yield Finding("agent", "fails", f"{directory}: its heartbeat cannot be read: {error}", "Restart the agent.")
+        yield CheckResult("agent", "fails", f"{directory}: its heartbeat cannot be read: {error}", "Restart the agent.")
     else:
         yield from _agent(heartbeat, directory)
     url = settings.url or (heartbeat.url if heartbeat else SERVICE_URL)
     if heartbeat is not None and settings.url not in (None, heartbeat.url):
-        yield Finding("url", "note", f"The agent sends to {heartbeat.url}; {url} is looked at.")
+        yield CheckResult("url", "note", f"The agent sends to {heartbeat.url}; {url} is looked at.")
     token, whose = settings.token, "The token given to this command"
     if token is None:
         whose = f"The token in {directory / TOKEN_FILE}"
@@ -88,7 +88,7 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
     try:
         tls = settings.tls(url)
     except SettingsError as error:
-        yield Finding("service", "fails", str(error), "Name the files of certificates that are there.")
+        yield CheckResult("service", "fails", str(error), "Name the files of certificates that are there.")
     else:
         shown = None if token is None else whose
         yield from _service(Connection(url, token, settings.proxy_to(url), tls), shown, heartbeat)
@@ -96,9 +96,9 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
         yield from _spool(heartbeat, directory)
 
 
-def _agent(heartbeat: Heartbeat | None, directory: Path) -> Iterator[Finding]:
+def _agent(heartbeat: Heartbeat | None, directory: Path) -> Iterator[CheckResult]:
     if heartbeat is None:
-        yield Finding(
+        yield CheckResult(
             "agent", "fails", f"No agent has run with the spool in {directory}.",
             "Start `loadlens-agent`, or name the spool of the one that runs with --spool-dir.",
         )  # fmt: skip
@@ -106,7 +106,7 @@ def _agent(heartbeat: Heartbeat | None, directory: Path) -> Iterator[Finding]:
     settings = heartbeat.settings
     seen = format_instant(heartbeat.at)
     if not heartbeat.runs:
-        yield Finding(
+        yield CheckResult(
             "agent", "fails", f"It does not run. It was last seen at {seen}, as process {heartbeat.pid}.",
             "Start it; its log says why it ended. Reports that wait are sent then.",
         )  # fmt: skip
@@ -114,26 +114,26 @@ def _agent(heartbeat: Heartbeat | None, directory: Path) -> Iterator[Finding]:
     period_s = settings.interval * settings.samples
     name = f"Process {heartbeat.pid} reports as {heartbeat.user_id}"
     if settings.paused:
-        yield Finding(
+        yield CheckResult(
             "agent", "note", f"{name}, and is paused by the service: it samples nothing.",
             f"`loadlens-service agents set {heartbeat.user_id} paused=false` lets it go on.",
         )  # fmt: skip
     elif is_late(heartbeat):
-        yield Finding(
+        yield CheckResult(
             "agent", "fails", f"{name}, but has made no report since {seen}; one is due every {_seconds(period_s)}.",
             "Its log says why; restart it.",
         )  # fmt: skip
     else:
-        yield Finding(
+        yield CheckResult(
             "agent", "works",
             f"{name}, and samples {', '.join(settings.metrics)} every {_seconds(settings.interval)}: a report every"
             f" {_seconds(period_s)}.",
         )  # fmt: skip
     for metric, reason in heartbeat.not_sampled.items():
-        yield Finding("metrics", "fails", f"{metric} cannot be sampled: {reason}", "Leave it out of --metrics.")
+        yield CheckResult("metrics", "fails", f"{metric} cannot be sampled: {reason}", "Leave it out of --metrics.")
 
 
-def _service(connection: Connection, shown: str | None, heartbeat: Heartbeat | None) -> Iterator[Finding]:
+def _service(connection: Connection, shown: str | None, heartbeat: Heartbeat | None) -> Iterator[CheckResult]:
     """What there is to say of the service; `shown` says which token is shown to it, None where there is none."""
     url = connection.url.removesuffix("/api/v1/metrics")
     before_s = time.time()
@@ -142,7 +142,7 @@ def _service(connection: Connection, shown: str | None, heartbeat: Heartbeat | N
         taken = connection.post([b"[]"], _TIMEOUT_S)
         who = connection.get("/api/v1/identity", _TIMEOUT_S)
     except ServiceUnreachable as error:
-        yield Finding(
+        yield CheckResult(
             "service", "fails", f"{url} cannot be reached: {error}. Reports wait in the spool meanwhile.",
             "Start the service there, or set --url to where it is.",
         )  # fmt: skip
@@ -150,7 +150,7 @@ def _service(connection: Connection, shown: str | None, heartbeat: Heartbeat | N
     finally:
         connection.close()
     if health.status != 200 or _document(health).get("status") != "ok":
-        yield Finding(
+        yield CheckResult(
             "service", "fails", f"{url} answers {health.status}, and not as a Loadlens service does.",
             "Set --url to where the service is; a proxy on the way may answer in its place.",
         )  # fmt: skip
@@ -160,11 +160,11 @@ def _service(connection: Connection, shown: str | None, heartbeat: Heartbeat | N
     yield from _clock(health, (before_s + time.time()) / 2)
 
 
-def _readiness(url: str, ready: ServiceAnswer) -> Finding:
+def _readiness(url: str, ready: ServiceAnswer) -> CheckResult:
     if ready.status == 200:
-        return Finding("service", "works", f"{url} answers, and takes reports.")
+        return CheckResult("service", "works", f"{url} answers, and takes reports.")
     detail = _document(ready).get("detail") or f"it answers {ready.status}"
-    return Finding(
+    return CheckResult(
         "service", "fails", f"{url} turns reports away: {detail}",
         "On the service's machine `loadlens-service status` says what to do. Reports wait in the spool.",
     )  # fmt: skip
@@ -172,25 +172,25 @@ def _readiness(url: str, ready: ServiceAnswer) -> Finding:
 
 def _token(
     taken: ServiceAnswer, who: dict[str, Any], shown: str | None, heartbeat: Heartbeat | None
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     # An empty list changes nothing, and is turned away like reports where the token is wrong.
     if taken.status not in (401, 403):
         if shown is None or who.get("token") == "none":
-            yield Finding("token", "works", "None is asked.")
+            yield CheckResult("token", "works", "None is asked.")
         elif heartbeat is not None and who.get("role") == "agent" and who.get("scope") not in ("*", heartbeat.user_id):
-            yield Finding(
+            yield CheckResult(
                 "token", "fails",
                 f"{shown} is {_whose(who)}, and the agent reports as {display(heartbeat.user_id)}: that is refused.",
                 f"Get it a token of its own: `loadlens-service tokens create --role agent --scope"
                 f" {display(heartbeat.user_id)} NAME`, or `loadlens-agent enrol`.",
             )  # fmt: skip
         else:
-            yield Finding("token", "works", f"The service takes it. {shown} is {_whose(who)}.")
+            yield CheckResult("token", "works", f"The service takes it. {shown} is {_whose(who)}.")
     elif shown is None and heartbeat is not None and heartbeat.runs and heartbeat.problem is None:
-        yield Finding("token", "works", "The service takes the token that the agent sends.")
+        yield CheckResult("token", "works", "The service takes the token that the agent sends.")
     else:
         given = "with this token" if shown else "without a token"
-        yield Finding(
+        yield CheckResult(
             "token", "fails", f"The service takes no reports {given}: it answers {taken.status}.",
             "Give the agent, and this command, the service's token: --token or LOADLENS_TOKEN.",
         )  # fmt: skip
@@ -205,46 +205,46 @@ def _whose(who: dict[str, Any]) -> str:
     return f"{number}, which has the role {role} for {'all machines' if scope == '*' else scope}"
 
 
-def _clock(answer: ServiceAnswer, own_s: float) -> Iterator[Finding]:
+def _clock(answer: ServiceAnswer, own_s: float) -> Iterator[CheckResult]:
     try:
         off_s = own_s - parsedate_to_datetime(answer.date).timestamp()
     except ValueError:
         return
     if abs(off_s) <= _CLOCK_S:
-        yield Finding("clock", "works", "It agrees with the service's to a few seconds.")
+        yield CheckResult("clock", "works", "It agrees with the service's to a few seconds.")
         return
     side = "ahead of" if off_s > 0 else "behind"
     stamped = " Reports are stamped by the service's." if abs(off_s) > CLOCK_LIMIT_S else ""
-    yield Finding(
+    yield CheckResult(
         "clock", "fails", f"This machine's is {_seconds(abs(off_s))} {side} the service's.{stamped}",
         "Set the clocks of both by NTP (`timedatectl status` shows whether they are).",
     )  # fmt: skip
 
 
-def _spool(heartbeat: Heartbeat, directory: Path) -> Iterator[Finding]:
+def _spool(heartbeat: Heartbeat, directory: Path) -> Iterator[CheckResult]:
     share = heartbeat.waiting_bytes / heartbeat.spool_limit_bytes
     waiting = (
         f"{_count(heartbeat.waiting, 'report')} ({heartbeat.waiting_bytes / MIB:.1f} of"
         f" {heartbeat.spool_limit_bytes / MIB:.0f} MiB)"
     )
     if heartbeat.runs and heartbeat.problem is not None:
-        yield Finding(
+        yield CheckResult(
             "reports", "fails", f"They are not taken: {shortened(heartbeat.problem, 300)}.",
             "They wait, and go out by themselves once the service takes them.",
         )  # fmt: skip
     if share >= _FULL_SHARE:
-        yield Finding(
+        yield CheckResult(
             "spool", "fails", f"It fills: {waiting}. When it is full the oldest reports are dropped.",
             "Let the service take reports soon, or give more room with --spool-bytes.",
         )  # fmt: skip
     else:
-        yield Finding("spool", "note" if heartbeat.problem else "works", f"Waiting in {directory}: {waiting}.")
+        yield CheckResult("spool", "note" if heartbeat.problem else "works", f"Waiting in {directory}: {waiting}.")
     if heartbeat.dropped:
-        yield Finding(
+        yield CheckResult(
             "spool", "note", f"{_count(heartbeat.dropped, 'report')} dropped since it was made: full or too old."
         )
     if heartbeat.refused:
-        yield Finding(
+        yield CheckResult(
             "reports", "fails", f"The service refused {_count(heartbeat.refused, 'report')} since the agent started.",
             f"{directory / 'refused.ndjson'} has them, with what is wrong with each.",
         )  # fmt: skip

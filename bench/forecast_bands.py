@@ -4,6 +4,12 @@ Part of `bench/forecasts.py`. A share of values that lie in their bands is one o
 of one forecast miss together, and forecasts of one series that overlap do. So each share has an interval of its own, by
 a bootstrap of clusters: of all forecasts of a series that begin in the same two days. Machines of one fleet that have
 the same bad day are not one cluster, so intervals of fleets are too narrow rather than too wide.
+
+What a group's bands hold is by chance itself, as they rest on so much past and no more: with n errors that are
+independent, a conformal interval of level p holds a share that has the law Beta(p (n + 1), (1 - p) (n + 1)) over all
+pasts there might have been (Vovk, Conditional validity of inductive conformal predictors, ACML 2012). No method that
+learns from the past alone does without that. The errors that are taken for independent are stretches of the past as
+long as the horizon, of each series: rather too many, as above.
 """
 
 import math
@@ -46,7 +52,7 @@ def bands(groups: Groups) -> str:
     """The table: a row a group, a column for each level and horizon."""
     rows: list[list[str]] = []
     shares: list[list[float]] = []
-    forecasts, outside, chance, beyond = 0, 0, 0.0, 0
+    forecasts, outside, exact, conformal, beyond = 0, 0, 0.0, 0.0, 0
     for name, parts in groups.items():
         held = [_held(part) for part in parts]
         cells = [_cell(held, place, span, level) for place, level in enumerate(AIMS) for span in SPANS.values()]
@@ -56,7 +62,8 @@ def bands(groups: Groups) -> str:
         shares.append([cell.share for cell in cells])
         outside += sum(cell.is_outside for cell in cells)
         beyond += sum(cell.is_beyond for cell in cells)
-        chance += sum(cell.by_chance for cell in cells)
+        exact += sum(cell.by_chance for cell in cells)
+        conformal += sum(cell.by_chance_of_past for cell in cells)
     headers = [f"in {level} %, {span}" for level in AIMS for span in SPANS]
     count = len(rows) * len(headers)
     rows.append(
@@ -64,7 +71,8 @@ def bands(groups: Groups) -> str:
     )
     said = (
         f"{outside} of {count} shares lie outside their aims, {beyond} of them beyond chance (bold). Were each band "
-        f"exact, {chance:.0f} would lie outside by chance."
+        f"exact, {exact:.0f} would lie outside by chance. Of conformal bands that rest on so much past as these, "
+        f"{conformal:.0f} would."
     )
     return (
         f"{table(['Intervals by horizon, percent (and the interval of 95 %)', 'forecasts', *headers], rows)}\n\n{said}"
@@ -78,6 +86,8 @@ class _Held:
     inside: Floats
     clusters: Sequence[tuple[int, int, int]]
     """What each forecast misses together with."""
+    stretches: Floats
+    """How many stretches of the past, each as long as the horizon, the bands rest on: shape (spans,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +98,19 @@ class _Cell:
     is_beyond: bool
     by_chance: float
     """How likely a band that is exact would lie outside."""
+    by_chance_of_past: float
+    """The same of a conformal one that rests on as much past."""
 
 
 def _held(part: Series) -> _Held:
-    inside, clusters = [], []
+    inside, clusters, stretches = [], [], []
     for origin in part.origins:
         kept = np.flatnonzero(np.isfinite(part.values[:, :origin]).sum(axis=1) >= _LEAST)
         if not len(kept):
             continue
         came = part.values[kept, origin : origin + AHEAD]
+        hours = np.isfinite(part.values[kept, :origin]).sum()
+        stretches.append([max(hours / span.stop, len(kept)) for span in SPANS.values()])
         predicted = forecast(_frame(part.values[kept, :origin]), f"{AHEAD}h", rate="1h", start=_at(origin)).frame
         ends = [
             [predicted[f"{side}_{level}"].to_numpy().reshape(len(kept), AHEAD) for side in ("lower", "upper")]
@@ -106,7 +120,7 @@ def _held(part: Series) -> _Held:
         inside.append(np.where(np.isfinite(came), np.array(within, np.float64), np.nan))
         block = (origin - part.origins[0]) // AHEAD
         clusters += [(id(part), series, block) for series in kept.tolist()]
-    return _Held(np.concatenate(inside, axis=1), clusters)
+    return _Held(np.concatenate(inside, axis=1), clusters, np.mean(stretches, axis=0))
 
 
 def _frame(values: Floats) -> pd.DataFrame:
@@ -138,20 +152,39 @@ def _cell(held: Sequence[_Held], place: int, span: slice, level: int) -> _Cell:
     is_outside, is_beyond = not least <= share <= most, high < least or low > most
     text = f"{100 * share:.0f} ({100 * low:.0f}-{100 * high:.0f})"
     shown = f"**{text}**" if is_beyond else text
-    return _Cell(shown, float(share), is_outside, is_beyond, _by_chance(hits, sizes, level))
+    error, of_past = _error_of(hits, sizes, level), _error_of_past(held, span, level)
+    return _Cell(
+        shown, float(share), is_outside, is_beyond, _outside(error, level), _outside(math.hypot(error, of_past), level)
+    )
 
 
-def _by_chance(hits: Floats, sizes: Floats, level: int) -> float:
-    """The chance that the share of an exact band lies outside its aim, whose clusters scatter as these do."""
+def _error_of(hits: Floats, sizes: Floats, level: int) -> float:
+    """The standard error of the share of an exact band, whose clusters scatter as these do."""
     share = hits.sum() / sizes.sum()
     error = math.sqrt(float(((hits - share * sizes) ** 2).sum())) / sizes.sum()
     # A band that holds nearly everything, or nothing, scatters less than one that holds its share.
     exact = level / 100
-    error *= math.sqrt(exact * (1 - exact) / max(share * (1 - share), exact * (1 - exact) / 16))
+    return error * math.sqrt(exact * (1 - exact) / max(share * (1 - share), exact * (1 - exact) / 16))
+
+
+def _error_of_past(held: Sequence[_Held], span: slice, level: int) -> float:
+    """The standard deviation, over pasts, of the share that a group's conformal bands hold.
+
+    Bands of series that are forecast apart have pasts of their own; those of one fleet, from several origins, have one.
+    """
+    exact, place = level / 100, [*SPANS.values()].index(span)
+    weights = np.array([np.isfinite(one.inside[0]).sum() for one in held], np.float64)
+    stretches = np.array([one.stretches[place] for one in held])
+    variances = exact * (1 - exact) / (stretches + 2)
+    return math.sqrt(float((weights**2 * variances).sum())) / float(weights.sum())
+
+
+def _outside(error: float, level: int) -> float:
+    """The chance that a share with the right mean and this standard error lies outside its aim."""
     if not error:
         return 0.0
     least, most = AIMS[level]
-    law = statistics.NormalDist(exact, error)
+    law = statistics.NormalDist(level / 100, error)
     return law.cdf(least) + 1 - law.cdf(most)
 
 

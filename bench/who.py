@@ -1,12 +1,14 @@
-"""Who uses the CPU: what the agent says of three known programs beside pidstat and the kernel, and what it costs.
+"""Who uses the CPU: what the agent says of three known programs, beside pidstat and the kernel, and what that costs.
 
     .venv/bin/python bench/who.py [--seconds 60]
 
 Three programs burn known shares of a core while 500 more processes sleep. The agent (every metric, `--processes names`,
 20 Hz) and pidstat (`pidstat -u -r 1`, Debian: sysstat), where it is installed, look at them at the same time. The
-kernel's own count (/proc/<pid>/schedstat) says what is right. Linux only.
+kernel's own count (/proc/<pid>/schedstat) says what is right. So does Netdata (Debian: netdata-core), where that is
+installed, with its apps plugin alone; it keeps what it says in memory, and listens nowhere. Linux only.
 """
 
+import getpass
 import json
 import os
 import sys
@@ -15,6 +17,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 from agent_footprint import PROCESSES, cpu_ns, memory_mb, sleeping
 from options import Options, scratch
 from output import left_out, machine, number, table
@@ -27,6 +30,33 @@ from tests.support.burners import BURN, DUTIES
 METRICS = ",".join(METRIC_NAMES)
 _PIDSTAT = "pidstat -u -r, 1 Hz"
 _AGENT = "loadlens-agent, 20 Hz, all metrics, names"
+_APPS, _NETDATA = "Netdata's apps.plugin, 1 Hz", "the netdata that runs it, 1 Hz"
+_NETDATA_CONF = """
+[global]
+  run as user = {user}
+  hostname = bench
+  process scheduling policy = keep
+[directories]
+  cache = {folder}
+  lib = {folder}
+  log = {folder}
+[db]
+  mode = ram
+[web]
+  mode = none
+[health]
+  enabled = no
+[ml]
+  enabled = no
+[plugins]
+  enable running new plugins = no
+  apps = yes
+  cgroups = no
+  tc = no
+  statsd = no
+"""
+"""It looks at the machine and its processes each second, and does nothing besides. By itself it runs only when nothing
+else wants to, which is seldom beside programs that take what they can: `keep`."""
 
 
 def said_by_agent(lines: Iterable[str]) -> dict[str, float]:
@@ -80,13 +110,17 @@ def measure(folder: Path, seconds: float, settle_s: float) -> None:
             command = [str(folder / name), "-S", "-c", BURN, str(duty)]
             environment = {"PYTHONHOME": sys.base_prefix}
             burners[name] = stack.enter_context(running(command, folder / f"{name}.log", environment=environment))
-        contestants = {_AGENT: stack.enter_context(running(agent, folder / "agent.log"))}
+        contestants: dict[str, Program | psutil.Process] = {
+            _AGENT: stack.enter_context(running(agent, folder / "agent.log"))
+        }
         if installed("pidstat"):
             environment = {**os.environ, "LC_ALL": "C", "S_COLORS": "never"}
             command = ["pidstat", "-u", "-r", "-h", "1"]
             contestants[_PIDSTAT] = stack.enter_context(
                 running(command, folder / "pidstat.log", environment=environment)
             )
+        if installed("netdata"):
+            contestants |= _netdata(folder, stack)
         time.sleep(settle_s)
         before = {name: _read(program) for name, program in (burners | contestants).items()}
         began, skipped = time.monotonic(), _lengths(folder)
@@ -112,14 +146,40 @@ def measure(folder: Path, seconds: float, settle_s: float) -> None:
             headers,
             [
                 [name, f"{costs[name]:.2f}", number(memory[name])] if name in costs else left_out(name, len(headers))
-                for name in (_AGENT, _PIDSTAT)
+                for name in (_AGENT, _PIDSTAT, _APPS, _NETDATA)
             ],
         )
     )
 
 
-def _read(program: Program) -> int:
-    program.check()
+def _netdata(folder: Path, stack: ExitStack) -> dict[str, Program | psutil.Process]:
+    """Netdata and its plugin, which does not run without it; empty, with a word, where they do not run here."""
+    home = folder / "netdata"
+    home.mkdir()
+    configuration = home / "netdata.conf"
+    configuration.write_text(_NETDATA_CONF.format(folder=home, user=getpass.getuser()))
+    daemon = stack.enter_context(
+        running(["netdata", "-D", "-c", str(configuration), "-P", str(home / "pid")], folder / "netdata.log")
+    )
+    plugins: list[psutil.Process] = []
+
+    def started() -> bool:
+        if daemon.process.poll() is None:
+            plugins.extend(
+                child for child in psutil.Process(daemon.pid).children() if child.name() == "apps.plugin"
+            )  # fmt: skip
+        return bool(plugins) or daemon.process.poll() is not None
+
+    try:
+        wait_until(started, 60.0, "Netdata's apps.plugin")
+    except TimeoutError:
+        print("Netdata's apps.plugin did not start: it is left out", file=sys.stderr)
+    return {_APPS: plugins[0], _NETDATA: daemon} if plugins else {}
+
+
+def _read(program: Program | psutil.Process) -> int:
+    if isinstance(program, Program):
+        program.check()
     return cpu_ns(program.pid)
 
 

@@ -12,7 +12,7 @@ _MARGIN = 18
 """Columns before the words of a finding: its state and what it is about."""
 
 
-class Finding(Struct, frozen=True, omit_defaults=True):
+class CheckResult(Struct, frozen=True, omit_defaults=True):
     """One thing that was looked at."""
 
     about: str
@@ -25,22 +25,22 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     """What to do; empty where there is nothing to do."""
 
 
-def exit_code(findings: Iterable[Finding]) -> int:
+def exit_code(findings: Iterable[CheckResult]) -> int:
     """0 where nothing fails, otherwise 1."""
     return int(any(finding.state == "fails" for finding in findings))
 
 
-def in_words(findings: Iterable[Finding]) -> str:
+def in_words(findings: Iterable[CheckResult]) -> str:
     """The findings for a terminal of 80 characters, each with its remedy below it."""
     return "\n".join(_paragraph(finding) for finding in findings)
 
 
-def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
+def as_document(findings: Sequence[CheckResult]) -> dict[str, Any]:
     """The findings for programs: `works` says whether nothing fails."""
     return {"works": exit_code(findings) == 0, "findings": findings}
 
 
-def _paragraph(finding: Finding) -> str:
+def _paragraph(finding: CheckResult) -> str:
     # Text from elsewhere, such as a service's problem, moves no cursor and colours nothing.
     says = "".join(one if one.isprintable() else "\ufffd" for one in " ".join(finding.says.split()))
     state = finding.state.upper() if finding.state == "fails" else finding.state

@@ -44,7 +44,7 @@ class Annotation(NamedTuple):
     created_ms: int
 
 
-class Place(NamedTuple):
+class ListPosition(NamedTuple):
     """A place in the order of all annotations."""
 
     time_ms: int
@@ -118,7 +118,7 @@ class Annotations:
                 db.execute("DELETE FROM annotations_annotation WHERE user = ?", (user,))
 
     def page(
-        self, wanted: AnnotationFilter, *, after: Place | None, limit: int, newest_first: bool
+        self, wanted: AnnotationFilter, *, after: ListPosition | None, limit: int, newest_first: bool
     ) -> list[Annotation]:
         """At most `limit` of those wanted, in order of time and id, behind the place `after`."""
         direction, beyond = ("DESC", "<") if newest_first else ("ASC", ">")

@@ -43,7 +43,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._expect(HEAD_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Cancel the deadline of a connection that is closed."""
         self._expect(None)
         super().connection_lost(exc)
 
@@ -62,7 +62,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
-        """Wait for the headers."""
+        """A request begins: its headers have a deadline from now."""
         if not self._in_head:
             self._in_head = True
             self._head_bytes = 0
@@ -71,17 +71,17 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the path."""
+        """Count the bytes of the path towards the limit of headers."""
         self._named_bytes += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Count the bytes of a header towards the limit of headers."""
         self._named_bytes += len(name) + len(value)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Wait for the body."""
+        """The headers are whole: the body has a deadline from now."""
         self._in_head = False
         self._body_bytes = 0
         self._expect(BODY_S)

@@ -85,7 +85,7 @@ class WriterProcess:
             yield GaugeMetricFamily(name, text, value=value)
 
 
-class _Lifespan:
+class _WriterLifespan:
     def __init__(self, process: WriterProcess) -> None:
         self._process = process
 
@@ -121,7 +121,7 @@ class _Numbers:
         self._registry.register(process)
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with the exposition."""
+        """Answer 200 with the metrics in Prometheus' text format."""
         resp.content_type = CONTENT_TYPE_LATEST
         resp.data = await asyncio.to_thread(generate_latest, self._registry)
 
@@ -136,7 +136,7 @@ def create_writer(settings: ServiceSettings) -> Application:
             tokens, Sessions(process.control, process.audit, tokens), FailedAttempts(settings.failed_sign_ins),
             TokenLimits(settings), settings.token, settings.operator_token,
         )  # fmt: skip
-    middleware: list[Any] = [_Lifespan(process), NameRoute(), access]
+    middleware: list[Any] = [_WriterLifespan(process), NameRoute(), access]
     app = Application(middleware=middleware)
     app.service = process
     app.path_prefix = settings.path_prefix

@@ -102,7 +102,7 @@ class ProcStat:
         return user + nice + system + irq + softirq, steal, idle + iowait
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         os.close(self._file)
 
 
@@ -110,7 +110,7 @@ class PsutilTimes:
     """What psutil says on macOS and Windows, where there is neither iowait nor steal."""
 
     def read(self) -> CpuReading:
-        """Ask psutil."""
+        """Read the counters by psutil."""
         counters = psutil.cpu_times(percpu=True)
         return CpuReading(range(len(counters)), counters)
 

@@ -33,7 +33,7 @@ Compare whole weeks with whole weeks: weekends differ."""
 
 
 class CompareSettings(MethodSettings, frozen=True, kw_only=True):
-    """What with what."""
+    """The two machines, or two ranges of one, that are compared."""
 
     other_id: Annotated[
         MachineName | None,

@@ -34,7 +34,7 @@ Two weeks of history teach it the week: give --last 14d or more."""
 
 
 class ForecastSettings(MethodSettings, frozen=True, kw_only=True):
-    """How far, and from what."""
+    """How far to look ahead, and from which past."""
 
     horizon: Annotated[str, Meta(description="How far to look ahead.", extra=_HORIZON)] = "1w"
     rate: Annotated[str, Meta(description="The step of the forecast; it divides a day.", extra=_STEP)] = "1h"

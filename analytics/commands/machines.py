@@ -16,7 +16,7 @@ MachineName = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)]
 
 
 class MethodSettings(SpanSettings, frozen=True, kw_only=True):
-    """Of which machine."""
+    """The machine and range of which a method is asked."""
 
     user_id: Annotated[
         MachineName | None,

@@ -42,7 +42,7 @@ Document = dict[str, Any]
 
 
 class McpSettings(ServiceAddress, frozen=True, kw_only=True):
-    """Which service is asked."""
+    """The service that the server asks."""
 
 
 def run_mcp(argv: Sequence[str]) -> int:
@@ -70,8 +70,8 @@ def server_of(client: "Client") -> "MCPServer[Any]":
     only_asks = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
     tools = Tools(client)
     for tool in (
-        tools.machines, tools.metrics, tools.fleet, tools.history, tools.who, tools.anomalies, tools.forecast,
-        tools.sizes,
+        tools.machines, tools.metrics, tools.fleet, tools.devices, tools.history, tools.who, tools.anomalies,
+        tools.forecast, tools.sizes,
     ):  # fmt: skip
         server.tool(annotations=only_asks)(_told(tool))
     return server
@@ -129,27 +129,63 @@ class Tools:
 
         `last` is a duration before `end` (now), such as 6h or 30d; `top` at most 100.
         """
-        start_ms, end_ms = _bounds(last, end)
+        return self._highest("user", metric, stat, _bounds(last, end), top, None)
+
+    def devices(
+        self,
+        metric: str = "disksBusy",
+        stat: Statistic = "mean",
+        machine: str | None = None,
+        last: str = "1d",
+        end: str | None = None,
+        top: int = 20,
+    ) -> Document:
+        """The disks or network interfaces with the highest value over a time, of one machine or of all, highest first.
+
+        `metric` is disksBusy, disksReadBytes, disksWrittenBytes, interfacesReceivedBytes or interfacesSentBytes, which
+        machines have whose agents were asked for disks and interfaces by name.
+        """
+        return self._highest("device", metric, stat, _bounds(last, end), top, machine)
+
+    def _highest(
+        self, by: Literal["user", "device"], metric: str, stat: Statistic, span: tuple[int, int], top: int,
+        machine: str | None,
+    ) -> Document:  # fmt: skip
+        """The machines, or their devices, whose value is highest over a range."""
+        from urllib.parse import urlencode
+
         top = max(1, min(top, PAGE))
+        start_ms, end_ms = span
+        users = [] if machine is None else [machine]
         # One bucket: the range itself, whatever its length.
-        found = self._client.query([metric], stats=[stat], by="user", start=start_ms, end=end_ms, rate="all", top=top)
-        column = next(name for name in found.columns if name not in ("by", "group"))
-        rows = found[["group", column]].rename(columns={"group": "machine", column: stat})
+        found = self._client.query(
+            [metric], stats=[stat], by=by, users=users, start=start_ms, end=end_ms, rate="all", top=top
+        )
+        column = next(name for name in found.columns if name not in ("by", "group", "device"))
+        named = ["group", *(["device"] if by == "device" else [])]
+        rows = found[[*named, column]].rename(columns={"group": "machine", column: stat})
         rows = rows.sort_values(stat, ascending=False).reset_index(drop=True)
-        span = f"start={format_instant(start_ms)}&end={format_instant(end_ms)}"
-        query = f"GET /api/v1/query?metric={metric}&stat={stat}&by=user&{span}&resample_rate=all&top={top}"
-        return page(rows, f"{stat} of {metric}, each machine over the whole time", query, {"metric": metric})
+        asked = [("metric", metric), ("stat", stat), ("by", by), *(("user", user) for user in users)]
+        asked += [("start", format_instant(start_ms)), ("end", format_instant(end_ms))]
+        asked += [("resample_rate", "all"), ("top", str(top))]
+        what = f"{stat} of {metric}, each {'machine' if by == 'user' else 'device'} over the whole time"
+        return page(rows, what, f"GET /api/v1/query?{urlencode(asked, safe=':')}", {"metric": metric})
 
     def history(
         self, machine: str, metric: str = "cpuLoadAvg", stat: Statistic = "p95", last: str = "1d",
-        end: str | None = None, rate: str | None = None,
+        end: str | None = None, rate: str | None = None, device: str | None = None,
     ) -> Document:  # fmt: skip
-        """One machine's values over time. Without `rate` the buckets are as fine as a page allows."""
+        """One machine's values over time, or those of one disk or interface of it (`device`), such as sda.
+
+        Without `rate` the buckets are as fine as a page allows.
+        """
         start_ms, end_ms = _bounds(last, end)
         rate = rate or fitting_rate(end_ms - start_ms, PAGE - 1)
-        found = self._client.history(machine, metric, start=start_ms, end=end_ms, rate=rate, stat=stat)
-        command = _command(f"history {_quoted(machine)}", metric, start_ms, end_ms, f"--stat {stat} --rate {rate}")
-        what = f"{stat} of {metric} of {machine}, every {rate}; a time is the start of its bucket"
+        found = self._client.history(machine, metric, start=start_ms, end=end_ms, rate=rate, stat=stat, device=device)
+        rest = f"--stat {stat} --rate {rate}" + ("" if device is None else f" --device {_quoted(device)}")
+        command = _command(f"history {_quoted(machine)}", metric, start_ms, end_ms, rest)
+        named = machine if device is None else f"{device} of {machine}"
+        what = f"{stat} of {metric} of {named}, every {rate}; a time is the start of its bucket"
         return page(found, what, command, found.attrs)
 
     def who(self, machine: str | None = None, last: str = "1h", end: str | None = None,

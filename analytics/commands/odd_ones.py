@@ -32,7 +32,7 @@ are from theirs; over 2.5 it is odd. Groups of fewer than eight are not judged."
 
 
 class OddSettings(SpanSettings, frozen=True, kw_only=True):
-    """Who are whose peers."""
+    """The range, and what makes machines peers of each other."""
 
     by: Annotated[
         Annotated[str, Meta(pattern=f"^(clusters|{BY_LABEL}{NAME_PATTERN.strip('^$')})$")] | None,

@@ -27,7 +27,7 @@ _HISTORY_EXAMPLES = f"""examples:
 
 
 class HistorySettings(RangeSettings, frozen=True, kw_only=True):
-    """What to show of whom."""
+    """The machine, metric and range whose history is shown."""
 
     user_id: Annotated[
         str,
@@ -79,7 +79,7 @@ _FLEET_EXAMPLES = f"""examples:
 
 
 class FleetQuerySettings(RangeSettings, frozen=True, kw_only=True):
-    """What to show of the fleet."""
+    """The metric, range and grouping of the fleet that are shown."""
 
     by: Annotated[
         Annotated[str, Meta(pattern=f"^(os_type|os_version|user|{BY_LABEL}{NAME_PATTERN.strip('^$')})$")] | None,

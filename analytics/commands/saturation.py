@@ -32,7 +32,7 @@ At multiples of 1/64 (0.75, 0.875) the share is exact; elsewhere `lower` and
 
 
 class SaturationSettings(MethodSettings, frozen=True, kw_only=True):
-    """From which load on."""
+    """The machine, and the load from which it counts as saturated."""
 
     threshold: Annotated[
         Annotated[float, Meta(ge=0, le=1)], Meta(description="The load from which on time counts, a share.")

@@ -32,7 +32,7 @@ _WIDTH = 22
 
 
 class StreamSettings(AskSettings, frozen=True, kw_only=True):
-    """Which reports."""
+    """Which events of the stream are shown: of which machines and kinds."""
 
     user: Annotated[
         tuple[str, ...],

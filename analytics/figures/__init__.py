@@ -9,6 +9,7 @@ from analytics.figures.comparisons import core_imbalance, hours_of_day, right_si
 from analytics.figures.heat_maps import hour_of_week, users_over_time
 from analytics.figures.style import DARK, LIGHT
 from analytics.figures.trends import anomalies, forecast, levels, load_duration, mark_moments, trend
+from analytics.figures.use import use_compared, use_over_time
 
 __all__ = [
     "DARK",
@@ -24,5 +25,7 @@ __all__ = [
     "right_sizing",
     "top_changes",
     "trend",
+    "use_compared",
+    "use_over_time",
     "users_over_time",
 ]

@@ -37,6 +37,7 @@ def numbered_users(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], list[Any
 
 
 T = TypeVar("T")
+P = TypeVar("P")
 AnyFrame = Any
 """A DataFrame of pandas or of Dask."""
 Key = Callable[[Ints], Ints]
@@ -119,7 +120,7 @@ def reduced(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[[
     # where joining makes nothing smaller.
     levels: list[list[T]] = [[]]
     with progress(what, slices) as step:
-        for result in _in_threads(work, (frame.iloc[first : first + rows] for first in range(0, len(frame), rows))):
+        for result in in_threads(work, (frame.iloc[first : first + rows] for first in range(0, len(frame), rows))):
             step()
             levels[0].append(result)
             for level in range(len(levels)):
@@ -189,7 +190,7 @@ def _numbered(labels: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
     return number, unique.assign(user=pd.Categorical(unique["user"])) if "user" in unique else unique
 
 
-def _in_threads(work: Callable[[pd.DataFrame], T], pieces: Iterator[pd.DataFrame]) -> Iterator[T]:
+def in_threads(work: Callable[[P], T], pieces: Iterator[P]) -> Iterator[T]:
     """Results in order of the pieces, of which no more are begun than there are cores to work on them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(cores) as pool:

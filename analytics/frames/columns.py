@@ -42,7 +42,7 @@ class Windows:
 
     @classmethod
     def empty(cls) -> Self:
-        """No windows."""
+        """Columns of no windows."""
         ints, floats = np.empty(0, np.int64), np.empty(0, np.float64)
         return cls(ints, ints, ints, floats, floats, floats, floats, ints, Histograms.empty())
 

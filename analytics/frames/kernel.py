@@ -36,7 +36,7 @@ class Histograms:
 
     @classmethod
     def empty(cls) -> Self:
-        """No entries."""
+        """Histograms without any entry."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
 
     def __len__(self) -> int:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from functools import partial
 from numbers import Integral
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from analytics.frames.aggregation import AnyFrame, check_frame, example_of, is_dask, reduced
 from analytics.frames.arguments import Duration, duration_ms, is_of_weeks, signed_ms, whole, zone_name
@@ -23,7 +25,7 @@ from analytics.frames.frame import (
     taken,
     unpacked,
 )
-from analytics.frames.kernel import Ints, merge
+from analytics.frames.kernel import Ints, merge, order_of
 from contract.times import DAY_MS, format_duration
 
 EVERYTHING_MS: Final = 100_000 * DAY_MS
@@ -143,7 +145,49 @@ def _resampled(part: pd.DataFrame, key: _Key) -> pd.DataFrame:
 
 
 def _joined(parts: Sequence[pd.DataFrame], key: _Key) -> pd.DataFrame:
-    return parts[0] if len(parts) == 1 else _resampled(pd.concat(parts), key)
+    del key  # Where a bucket begins is in it.
+    return parts[0] if len(parts) == 1 else regrouped(pd.concat(parts))
+
+
+def regrouped(buckets: pd.DataFrame) -> pd.DataFrame:
+    """Rows that `resample` made of parts of a frame as it makes them of the whole frame.
+
+    Rows that belong together are merged. A row that is alone is taken as it is, its histogram unread: that is most of
+    them where parts are of different users or times.
+    """
+    series, labels = factorize_labels(buckets)
+    start = pd.DatetimeIndex(buckets.index).asi8
+    order = order_of([series, start])
+    rows = np.arange(len(buckets)) if order is None else order
+    differs = (np.diff(series[rows]) != 0) | (np.diff(start[rows]) != 0)
+    alone = np.empty(len(buckets), np.bool_)
+    alone[rows] = np.append(True, differs) & np.append(differs, True) if len(rows) else True
+    if "histogram" in buckets:
+        length = pc.fill_null(pc.binary_length(pa.array(buckets["histogram"], pa.large_binary())), 0)
+        alone &= np.asarray(length) > 0
+    if alone.all():
+        return _taken(buckets, labels, series, rows)
+    met = buckets[~alone]
+    histograms, numbers = None, numbers_of(met)
+    if "histogram" in met:
+        histograms, numbers["approximated"] = unpacked(met)
+    merged = merge(numbers, [series[~alone], start[~alone]], histograms)
+    columns: dict[str, Any] = dict(merged.numbers)
+    if merged.histograms is not None:
+        columns["histogram"] = packed(merged.histograms, len(merged.keys[0]))
+    together = pd.concat([buckets.loc[alone, [*columns]], frame_of_columns(columns, merged.keys[1])])
+    series = np.concatenate([series[alone], merged.keys[0]])
+    order = order_of([series, pd.DatetimeIndex(together.index).asi8])
+    return _taken(together, labels, series, np.arange(len(together)) if order is None else order)
+
+
+def _taken(buckets: pd.DataFrame, labels: pd.DataFrame, series: Ints, rows: Ints) -> pd.DataFrame:
+    """Some rows of buckets, in that order, with the labels of their series."""
+    columns: dict[str, Any] = taken(labels, series[rows]) if len(labels.columns) else {}
+    columns |= {name: buckets[name].to_numpy()[rows] for name in NUMBERS}
+    if "histogram" in buckets:
+        columns["histogram"] = buckets["histogram"].array.take(rows)
+    return frame_of_columns(columns, pd.DatetimeIndex(buckets.index).asi8[rows])
 
 
 def _on_dask(frame: AnyFrame, key: _Key) -> AnyFrame:

@@ -233,7 +233,7 @@ def _block_ms(*frames: AnyFrame) -> int:
 
 
 @dataclass(frozen=True)
-class _Error:
+class _StandardError:
     """How far the difference of two means may be off by chance."""
 
     variance: float
@@ -254,7 +254,7 @@ class _Error:
         return float(2 * stats.t.sf(abs(difference) / np.sqrt(self.variance), self.freedom))
 
 
-def _error(before: _Cells, after: _Cells) -> _Error:
+def _error(before: _Cells, after: _Cells) -> _StandardError:
     hosts = before.hosts, after.hosts
     together = 2 * len(before.times & after.times) >= min(len(before.times), len(after.times))
     enough_blocks = min(len(before.times), len(after.times)) >= _FEWEST
@@ -263,16 +263,18 @@ def _error(before: _Cells, after: _Cells) -> _Error:
         if together:
             return by_hosts
         return (
-            _both(by_hosts, _by_blocks(before, after), before, after) if enough_blocks else _Error(np.nan, 1, "blocks")
+            _both(by_hosts, _by_blocks(before, after), before, after)
+            if enough_blocks
+            else _StandardError(np.nan, 1, "blocks")
         )
     if before.named and after.named and hosts[0] != hosts[1] and max(map(len, hosts)) > 1:
-        return _Error(np.nan, 1, "hosts")
+        return _StandardError(np.nan, 1, "hosts")
     if not enough_blocks:
-        return _Error(np.nan, 1, "blocks")
+        return _StandardError(np.nan, 1, "blocks")
     return _by_blocks_together(before, after) if together else _by_blocks(before, after)
 
 
-def _by_hosts(before: _Cells, after: _Cells) -> _Error:
+def _by_hosts(before: _Cells, after: _Cells) -> _StandardError:
     """The error by hosts, each of which moves the difference by what it does on both sides."""
     names = np.array(sorted(before.hosts | after.hosts))
     moved, share = np.zeros((2, len(names))), np.zeros((2, len(names)))
@@ -285,18 +287,18 @@ def _by_hosts(before: _Cells, after: _Cells) -> _Error:
     variance = float(((moved[1] - moved[0]) ** 2 / np.maximum(1 - leverage, _MIN)).sum())
     weight = (share**2).sum(axis=0)
     means = 1 if before.hosts & after.hosts else 2
-    return _Error(variance, max(float(weight.sum() ** 2 / (weight**2).sum()) - means, 1.0), "hosts")
+    return _StandardError(variance, max(float(weight.sum() ** 2 / (weight**2).sum()) - means, 1.0), "hosts")
 
 
-def _by_blocks(before: _Cells, after: _Cells) -> _Error:
+def _by_blocks(before: _Cells, after: _Cells) -> _StandardError:
     """The error by blocks of different times."""
     sides = [_blocks(cells) for cells in (before, after)]
     correlation = _correlation(*(means for _, means, _ in sides))
     variances, freedoms = np.array([_of_blocks(moved, share, correlation) for moved, _, share in sides]).T
-    return _Error(float(variances.sum()), _satterthwaite(variances, freedoms), "blocks")
+    return _StandardError(float(variances.sum()), _satterthwaite(variances, freedoms), "blocks")
 
 
-def _by_blocks_together(before: _Cells, after: _Cells) -> _Error:
+def _by_blocks_together(before: _Cells, after: _Cells) -> _StandardError:
     """The error by blocks of the same times, each of which moves both means."""
     times = np.array(sorted(before.times | after.times))
     moved, share = np.zeros(len(times)), np.zeros(len(times))
@@ -305,16 +307,16 @@ def _by_blocks_together(before: _Cells, after: _Cells) -> _Error:
         np.add.at(moved, place, sign * cells.influence)
         np.add.at(share, place, cells.share / 2)
     variance, freedom = _of_blocks(moved, share, _correlation(moved / share))
-    return _Error(variance, freedom, "blocks")
+    return _StandardError(variance, freedom, "blocks")
 
 
-def _both(by_hosts: _Error, by_blocks: _Error, before: _Cells, after: _Cells) -> _Error:
+def _both(by_hosts: _StandardError, by_blocks: _StandardError, before: _Cells, after: _Cells) -> _StandardError:
     """The error by hosts and by blocks, in which what is in a single cell is counted once."""
     parts = np.array([by_hosts.variance, by_blocks.variance])
     cells = float((before.influence**2).sum() + (after.influence**2).sum())
     variance = max(float(parts.sum()) - cells, float(parts.max()))
     freedom = _satterthwaite(parts, np.array([by_hosts.freedom, by_blocks.freedom]))
-    return _Error(variance, freedom, "hosts and blocks")
+    return _StandardError(variance, freedom, "hosts and blocks")
 
 
 def _blocks(cells: _Cells) -> tuple[Floats, Floats, Floats]:

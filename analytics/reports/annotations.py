@@ -16,7 +16,7 @@ _NOT_FOR_US: Final = (403, 404)
 """Tokens for some machines only may not read annotations, and services of earlier versions have none."""
 
 
-class Annotation(NamedTuple):
+class ReportAnnotation(NamedTuple):
     """What is said of a moment, or of a stretch of time, in epoch milliseconds."""
 
     time_ms: int
@@ -27,7 +27,9 @@ class Annotation(NamedTuple):
     """A pattern: the machines that it is about."""
 
 
-def annotations_of(source: "Source", start_ms: int, end_ms: int, user: str | None = None) -> tuple[Annotation, ...]:
+def annotations_of(
+    source: "Source", start_ms: int, end_ms: int, user: str | None = None
+) -> tuple[ReportAnnotation, ...]:
     """Those that matter in a range, about one machine or about any, by time; none where a source keeps none.
 
     Raises what a service raises.
@@ -44,7 +46,7 @@ def annotations_of(source: "Source", start_ms: int, end_ms: int, user: str | Non
             return ()
         raise
     return tuple(
-        Annotation(
+        ReportAnnotation(
             parse_timestamp(one["time"]),
             parse_timestamp(one["end"] or one["time"]),
             one["text"],
@@ -54,12 +56,12 @@ def annotations_of(source: "Source", start_ms: int, end_ms: int, user: str | Non
     )
 
 
-def about_all(annotations: Iterable[Annotation], users: Sequence[str]) -> list[Annotation]:
+def about_all(annotations: Iterable[ReportAnnotation], users: Sequence[str]) -> list[ReportAnnotation]:
     """Those that are about each of these machines."""
     return [one for one in annotations if all(map(matcher([one.user]), users))]
 
 
-def shortly_after(annotations: Sequence[Annotation], moment_ms: int, width_ms: int = 0) -> str:
+def shortly_after(annotations: Sequence[ReportAnnotation], moment_ms: int, width_ms: int = 0) -> str:
     """What a moment came shortly after, such as `2 minutes after “deploy 1.4”`; nothing where there is no such thing.
 
     `annotations` are by time; the last that fits is told. It fits for `AFTER_MS` from its end on. `width_ms` says how

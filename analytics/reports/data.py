@@ -11,7 +11,7 @@ from analytics.frames.frame import by_user
 from analytics.frames.gaps import step_of
 from analytics.frames.resampling import resample
 from analytics.frames.weights import cores_at, cores_or_now, equal_weights, weigh
-from analytics.reports.annotations import Annotation, annotations_of
+from analytics.reports.annotations import ReportAnnotation, annotations_of
 from analytics.reports.use import CpuUse, use_of
 from analytics.sources.machines import single_cores
 from contract.times import DAY_MS, HOUR_MS, format_duration
@@ -109,7 +109,7 @@ class Data:
     is_fleet: bool
     tz: str = "UTC"
     """The time zone whose hours, days and weeks are looked at."""
-    annotations: tuple[Annotation, ...] = ()
+    annotations: tuple[ReportAnnotation, ...] = ()
     """About the machine, or any of the fleet, by time; from an hour before the range on."""
     use: CpuUse | None = None
     """Who used the CPU; None where that is not known."""
@@ -253,7 +253,7 @@ def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
 def _data(
     windows: pd.DataFrame, total: pd.DataFrame, samples: pd.DataFrame, cores: pd.DataFrame | None, users: pd.DataFrame,
     rates_ms: tuple[int, int], range_ms: tuple[int, int], question: ReportQuestion,
-    annotations: tuple[Annotation, ...], use: CpuUse | None, *, is_fleet: bool,
+    annotations: tuple[ReportAnnotation, ...], use: CpuUse | None, *, is_fleet: bool,
 ) -> Data:  # fmt: skip
     start_ms, end_ms = range_ms
     if question.end_ms is None:

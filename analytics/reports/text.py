@@ -73,7 +73,7 @@ def them(number: int) -> str:
 
 
 def times(number: int) -> str:
-    """How often."""
+    """How often, in words: once, twice, 3 times."""
     return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 

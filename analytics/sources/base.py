@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import pandas as pd
 
@@ -93,7 +93,7 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Close the connections and files that the source has opened."""
 
     def __enter__(self) -> Self: ...
 
@@ -185,6 +185,18 @@ class Asked:
     rate_ms: int | None
     """How finely they must come at least; None as they were reported."""
     histograms: bool
+    users: bool = True
+    """Whether it matters whose they are."""
+
+
+class Found(NamedTuple):
+    """Windows that a source found."""
+
+    frame: pd.DataFrame
+    """In any order, with the columns `user`, `core` and `device` where the source names them; `user` may be left out
+    where it does not matter."""
+    merged: bool = False
+    """Whether they are in buckets of the rate that was asked for, as `analytics.resample` gives them."""
 
 
 class WindowedSource(ABC):
@@ -194,11 +206,8 @@ class WindowedSource(ABC):
     """
 
     @abstractmethod
-    def _windows(self, asked: Asked) -> pd.DataFrame:
-        """The windows in any order, with the columns `user`, `core` and `device` where the source names them.
-
-        Raises LookupError where nothing is known of the metric, the core or the device.
-        """
+    def _windows(self, asked: Asked) -> Found:
+        """What is asked for. Raises LookupError where nothing is known of the metric, the core or the device."""
 
     @abstractmethod
     def users(self) -> pd.DataFrame:
@@ -221,12 +230,12 @@ class WindowedSource(ABC):
         asked = _asked(
             metric, start, end, rate, user=user, core=core, device=device, histograms=histograms or stat is not None
         )
-        frame = self._windows(asked)
+        frame, merged = self._windows(asked)
         if "user" in frame:
             if frame.empty and user not in {*self.users()["user"]}:
                 raise LookupError(f"{user!r} is not known here; users() lists those that are")
             frame = frame.drop(columns="user")
-        return _answer(frame, metric, rate, stat)
+        return _answer(Found(frame, merged), metric, rate, stat)
 
     def fleet(
         self,
@@ -253,20 +262,23 @@ class WindowedSource(ABC):
             return together if stat is None else values_of(together, stat)
         if top is not None and by is None:
             raise ValueError("top goes with by: it keeps the groups with the highest values")
-        frame = self._windows(_asked(metric, start, end, rate, histograms=histograms or stat is not None))
+        found = self._windows(
+            _asked(metric, start, end, rate, histograms=histograms or stat is not None, users=by is not None)
+        )
+        frame, merged = found
         if weight == "cores" and by == "user" and stat is None and "user" in frame:
-            frame = _answer(frame, metric, rate, None)
+            frame = _answer(found, metric, rate, None)
             single = self._cores(start, end, rate)
             known = frame if single is None else frame.assign(cores=cores_at(frame, single).to_numpy())
             frame.insert(list(frame.columns).index("count"), "cores", cores_or_now(known, self.users()))
             return frame
-        if by is None:
-            frame = frame.drop(columns="user", errors="ignore")
-        elif "user" not in frame:
+        if by is None and "user" in frame:
+            frame, merged = frame.drop(columns="user"), False
+        elif by is not None and "user" not in frame:
             raise FrameError("no users are named here; a column user or user_id would be right")
         if top is not None and stat is not None:
             frame = highest(frame, top, stat)
-        return _answer(frame, metric, rate, stat, by)
+        return _answer(Found(frame, merged), metric, rate, stat, by)
 
     def _cores(self, start: Moment | None, end: Moment | None, rate: str) -> pd.DataFrame | None:
         """The windows of single cores of all users; None where there are none."""
@@ -274,12 +286,13 @@ class WindowedSource(ABC):
             found = self._windows(_asked("cpuLoadAvg", start, end, rate, core="each", histograms=False))
         except LookupError:
             return None
-        single = found[found["core"].notna()] if {"user", "core"} <= {*found.columns} else found.iloc[:0]
-        return None if single.empty else _answer(single, "cpuLoadAvg", rate, None)
+        frame = found.frame
+        single = frame[frame["core"].notna()] if {"user", "core"} <= {*frame.columns} else frame.iloc[:0]
+        return None if single.empty else _answer(Found(single, found.merged), "cpuLoadAvg", rate, None)
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close the connections and files that the source has opened."""
 
     def __enter__(self) -> Self:
         return self
@@ -320,6 +333,7 @@ def _asked(
     core: int | Literal["each"] | None = None,
     device: str | None = None,
     histograms: bool,
+    users: bool = True,
 ) -> Asked:
     named = NAMES.get(metric)
     if named is None or named.over_cores is not None:
@@ -335,16 +349,16 @@ def _asked(
         device=device,
         rate_ms=None if rate == "raw" else parse_duration(rate),
         histograms=histograms,
+        users=users,
     )
 
 
-def _answer(
-    frame: pd.DataFrame, metric: str, rate: str, stat: Statistic | None, by: Grouping | None = None
-) -> pd.DataFrame:
-    frame = of_metric(frame, metric)
+def _answer(found: Found, metric: str, rate: str, stat: Statistic | None, by: Grouping | None = None) -> pd.DataFrame:
+    frame = of_metric(found.frame, metric)
     if rate == "raw" and stat is None:
         return frame
-    frame = resample(frame, RAW_MS if rate == "raw" else rate)
+    if not found.merged:
+        frame = resample(frame, RAW_MS if rate == "raw" else rate)
     return frame if stat is None else of_groups(values_of(frame, stat), by)
 
 

@@ -11,7 +11,7 @@ from pandas.api.types import union_categoricals
 from analytics.frames.progress import progress
 from analytics.frames.resampling import RAW_MS
 from analytics.frames.tiers import RAW, Piece
-from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
+from analytics.sources.base import Asked, Found, WindowedSource, metrics_of, users_of
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Cores, Points, Rolled, frame_of, pieces, select
@@ -59,7 +59,7 @@ class Influx(WindowedSource):
     def close(self) -> None:
         """Connections are let go of when they are not used."""
 
-    def _windows(self, asked: Asked) -> pd.DataFrame:
+    def _windows(self, asked: Asked) -> Found:
         start, end, machines = self._range(asked)
         numbers = {} if asked.device is None else self._devices(asked)
         core = asked.core
@@ -84,7 +84,7 @@ class Influx(WindowedSource):
         frames = [part for part in parts if len(part)] or parts[:1]
         frame = pd.concat(frames)
         frame = frame.assign(user=union_categoricals([part["user"] for part in frames], sort_categories=True))
-        return frame if asked.device is None else _with_devices(frame, numbers)
+        return Found(frame if asked.device is None else _with_devices(frame, numbers))
 
     def _devices(self, asked: Asked) -> dict[str, int]:
         """The numbers of a user's devices by name; raises LookupError where the one that is asked for is not known."""

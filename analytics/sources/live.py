@@ -26,7 +26,7 @@ _REPORT = msgspec.json.Decoder(Report)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something on the stream."""
+    """An event of the stream; its subclasses say of what."""
 
     id: int
     """Behind this id the stream goes on: `after`."""

@@ -293,7 +293,7 @@ class Operations(ServiceApi):
         self.call("DELETE", f"sessions/{path_segment(session_id)}")
 
     def health(self) -> Document:
-        """That the service answers."""
+        """The answer of `/healthz`: that the service runs."""
         return self._document("/healthz")
 
     def ready(self) -> Document:

@@ -28,13 +28,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analytics.frames.aggregation import AnyFrame
+from analytics.frames.aggregation import AnyFrame, in_threads
 from analytics.frames.arrow import frame_of, schema_of, table_of
+from analytics.frames.checking import with_samples
 from analytics.frames.columns import NUMBERS
-from analytics.frames.frame import FrameError, frame_of_values, in_order
+from analytics.frames.frame import FrameError, frame_of_values, in_order, with_histograms
 from analytics.frames.progress import progress
-from analytics.frames.resampling import resample
-from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
+from analytics.frames.resampling import regrouped, resample
+from analytics.sources.base import Asked, Found, WindowedSource, metrics_of, users_of
 from contract.metrics import NAMES, Quantity
 from contract.times import format_duration, parse_timestamp
 
@@ -63,7 +64,7 @@ _MANY_ROWS: Final = 1_000_000
 """More than that are merged file by file while they are read, as far as is asked for."""
 
 
-class _Place(NamedTuple):
+class _FilePlace(NamedTuple):
     path: Path | str
     files: Any = None
     """The file system of fsspec; None for this machine's files."""
@@ -97,7 +98,7 @@ class Files(WindowedSource):
         With `files`, a file system of fsspec, it is one file there.
         """
         if files is not None:
-            places = [_Place(path, files)]
+            places = [_FilePlace(path, files)]
         elif isinstance(path, str):
             places = _far(path)
         else:
@@ -114,7 +115,7 @@ class Files(WindowedSource):
         import dask.dataframe as dd
         from dask.dataframe.utils import clear_known_categories
 
-        places = [_Place(file.path, file.files) for file in self._of(NAMES[metric].quantity)]
+        places = [_FilePlace(file.path, file.files) for file in self._of(NAMES[metric].quantity)]
         read = partial(_partition, metric=metric, histograms=histograms)
         example = clear_known_categories(read(places[0]).iloc[:0])  # type: ignore[no-untyped-call]
         return dd.from_map(read, places, meta=example)  # type: ignore[no-untyped-call]
@@ -135,14 +136,14 @@ class Files(WindowedSource):
     def close(self) -> None:
         """Nothing is open between questions."""
 
-    def _windows(self, asked: Asked) -> pd.DataFrame:
+    def _windows(self, asked: Asked) -> Found:
         files = self._of(asked.quantity)
         if (
             asked.rate_ms is not None
             and all(file.has_windows for file in files)
             and sum(file.rows for file in files) > _MANY_ROWS
         ):
-            return self._merged(files, asked, format_duration(asked.rate_ms))
+            return Found(_merged(files, asked, format_duration(asked.rate_ms)), merged=True)
         windows: list[pa.Table] = []
         parts: list[pd.DataFrame] = []
         with progress(f"reading {asked.quantity.title}", len(files)) as step:
@@ -159,24 +160,7 @@ class Files(WindowedSource):
             del table
             parts.append(frame_of(_joined(windows)))
         frame = parts[0] if len(parts) == 1 else pd.concat(parts)
-        return _of_parts(frame, asked)
-
-    def _merged(self, files: Sequence[_File], asked: Asked, rate: str) -> pd.DataFrame:
-        """The windows merged file by file, so that memory follows what is asked for."""
-        parts = []
-        with progress(f"reading {asked.quantity.title}", len(files)) as step:
-            for file in files:
-                table = _rows(file, asked)
-                _check_shares(table, file)
-                frame = resample(_of_parts(frame_of(table), asked), rate)
-                kept = schema_of(
-                    users="user" in frame, cores="core" in frame, devices="device" in frame,
-                    histograms="histogram" in frame,
-                )  # fmt: skip
-                parts.append(table_of(frame, kept))
-                step()
-        del table, frame
-        return frame_of(_joined(parts))
+        return Found(_of_parts(frame, asked))
 
     def _of(self, quantity: Quantity) -> list[_File]:
         files = [file for file in self._files if NAMES[file.metric].quantity == quantity]
@@ -189,15 +173,42 @@ class Files(WindowedSource):
 _SEEN: Final = {"first_seen": "time_min", "last_seen": "time_max"}
 
 
-def _partition(place: _Place, *, metric: str, histograms: bool) -> pd.DataFrame:
+def _merged(files: Sequence[_File], asked: Asked, rate: str) -> pd.DataFrame:
+    """The windows merged file by file, so that memory follows what is asked for."""
+    some_have = asked.histograms and any("histogram" in file.schema.names for file in files)
+    work = partial(_buckets, asked=asked, rate=rate, histograms=some_have)
+    parts = []
+    with progress(f"reading {asked.quantity.title}", len(files)) as step:
+        for part in in_threads(work, iter(files)):
+            parts.append(part)
+            step()
+    return regrouped(frame_of(_joined(parts)))
+
+
+def _buckets(file: _File, *, asked: Asked, rate: str, histograms: bool) -> pa.Table:
+    """The windows of a file, merged; with `histograms` each that has none has a stand-in before that."""
+    table = _rows(file, asked)
+    _check_shares(table, file)
+    frame = _of_parts(frame_of(table), asked)
+    frame.attrs["metric"] = file.metric
+    frame = resample(with_histograms(with_samples(frame)) if histograms else frame, rate)
+    return table_of(
+        frame,
+        schema_of(
+            users="user" in frame, cores="core" in frame, devices="device" in frame, histograms="histogram" in frame
+        ),
+    )
+
+
+def _partition(place: _FilePlace, *, metric: str, histograms: bool) -> pd.DataFrame:
     return Files(*place).fleet(metric, rate="raw", by="user", histograms=histograms)
 
 
-def _near(path: Path) -> list[_Place]:
-    return [_Place(one) for one in (sorted(path.rglob("*.parquet")) if path.is_dir() else [path])]
+def _near(path: Path) -> list[_FilePlace]:
+    return [_FilePlace(one) for one in (sorted(path.rglob("*.parquet")) if path.is_dir() else [path])]
 
 
-def _far(address: str) -> list[_Place]:
+def _far(address: str) -> list[_FilePlace]:
     """The files at an address that fsspec knows. Raises ValueError where it does not."""
     try:
         import fsspec
@@ -206,11 +217,11 @@ def _far(address: str) -> list[_Place]:
     except (ImportError, ValueError) as error:
         raise ValueError(f"{address}: {error}; pip install 'loadlens[dask]', and s3fs for s3://") from None
     if path.endswith(".parquet"):
-        return [_Place(path, files)]
-    return [_Place(one, files) for one in sorted(files.find(path)) if one.endswith(".parquet")]
+        return [_FilePlace(path, files)]
+    return [_FilePlace(one, files) for one in sorted(files.find(path)) if one.endswith(".parquet")]
 
 
-def _opened(place: _Place) -> _File:
+def _opened(place: _FilePlace) -> _File:
     path, files = place
     try:
         with pq.ParquetFile(path, filesystem=files) as opened:
@@ -265,10 +276,10 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
 
 
 def _rows(file: _File, asked: Asked) -> pa.Table:
-    columns = _columns(file, histograms=asked.histograms)
+    columns = _columns(file, asked)
     table = pq.read_table(file.path, columns=columns, use_threads=True, filesystem=file.files)
     time = _times(table[str(file.column(_TIMES))])
-    named = file.column(_USERS)
+    named = file.column(_USERS) if asked.users else None
     kept = None
     if asked.start_ms is not None:
         kept = pc.greater_equal(time, pa.scalar(asked.start_ms, pa.int64()).cast(time.type))
@@ -289,10 +300,10 @@ def _rows(file: _File, asked: Asked) -> pa.Table:
     return table
 
 
-def _columns(file: _File, *, histograms: bool) -> list[str]:
-    wanted = [file.column(_TIMES), file.column(_USERS)]
+def _columns(file: _File, asked: Asked) -> list[str]:
+    wanted = [file.column(_TIMES), *([file.column(_USERS)] if asked.users else [])]
     if file.has_windows:
-        wanted += ["core", "device", *NUMBERS, *(["histogram"] if histograms else [])]
+        wanted += ["core", "device", *NUMBERS, *(["histogram"] if asked.histograms else [])]
     else:
         wanted.append(file.column((*_SHARES, *_PERCENTS)))
     return [name for name in wanted if name in file.schema.names and name is not None]
@@ -343,9 +354,15 @@ def _seen(file: _File) -> pd.DataFrame:
     """The users of a file, with their first and last moment."""
     user, time = str(file.column(_USERS)), str(file.column(_TIMES))
     table = pq.read_table(file.path, columns=[user, time], filesystem=file.files)
-    plain = pa.table({"user": table[user].cast(pa.string()), "time": _times(table[time])})
-    seen: pd.DataFrame = plain.group_by("user").aggregate([("time", "min"), ("time", "max")]).to_pandas()
-    return seen
+    users = table[user]
+    if not pa.types.is_dictionary(users.type):
+        users = users.cast(pa.string()).dictionary_encode()
+    users = pa.chunked_array(users.unify_dictionaries(), users.type).combine_chunks()
+    plain = pa.table({"user": users.indices, "time": _times(table[time])})
+    seen = plain.group_by("user").aggregate([("time", "min"), ("time", "max")])
+    named = users.dictionary.cast(pa.string()).take(seen["user"])
+    frame: pd.DataFrame = seen.set_column(seen.column_names.index("user"), "user", named).to_pandas()
+    return frame
 
 
 def _of_parts(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:

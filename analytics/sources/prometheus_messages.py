@@ -67,7 +67,7 @@ class Malformed(ValueError):
     """A body that is no message of this kind; the message says what is wrong."""
 
 
-class Series(NamedTuple):
+class PrometheusSeries(NamedTuple):
     """A series of a request."""
 
     labels: Mapping[str, str]
@@ -130,13 +130,13 @@ def is_larger(request: Any, most: int) -> bool:
     return work > most
 
 
-def series_of(request: Any) -> Iterator[Series]:
+def series_of(request: Any) -> Iterator[PrometheusSeries]:
     """The series of a message. Raises Malformed where labels refer to symbols that are not there."""
     if request.DESCRIPTOR.full_name != V2:
         for part in request.results if request.DESCRIPTOR.full_name == READ else (request,):
             for one in part.timeseries:
                 labels = {label.name: label.value for label in one.labels}
-                yield Series(labels, one.samples, len(one.histograms), len(one.exemplars))
+                yield PrometheusSeries(labels, one.samples, len(one.histograms), len(one.exemplars))
         return
     symbols = list(request.symbols)
     if request.timeseries and symbols[:1] != [""]:
@@ -147,4 +147,4 @@ def series_of(request: Any) -> Iterator[Series]:
             raise Malformed(f"expected pairs of places in {len(symbols)} symbols as labels_refs, got others")
         texts = [symbols[place] for place in places]
         labels = dict(zip(texts[::2], texts[1::2], strict=True))
-        yield Series(labels, one.samples, len(one.histograms), len(one.exemplars))
+        yield PrometheusSeries(labels, one.samples, len(one.histograms), len(one.exemplars))

@@ -273,7 +273,8 @@ class Client(Operations):
         """Several metrics, statistics, groupings and machines (ids or patterns) at once.
 
         A row for each grouping, group and bucket: the index `time` (UTC), the columns `by`, `group` (missing for all
-        together), with `by` core `core`, then a column such as `cpuLoadAvg.p95` for each metric and statistic.
+        together), with `by` core `core`, with `by` device `device`, then a column such as `cpuLoadAvg.p95` for each
+        metric and statistic.
         `rate="all"` has one bucket, the range itself; `tz` and `offset` say where buckets begin, `weight` how users
         count in what is said of several (docs/api.md); `machines` chooses as in `fleet`, by the first metric.
         """

@@ -21,7 +21,7 @@ SELF_EVIDENT = ("text", "a path", "true or false")
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a command line says."""
+    """The values and the configuration file that a command line names."""
 
     values: dict[str, Value]
     config: str | None

@@ -51,36 +51,45 @@ Description: samples the CPU of this machine for Loadlens
  Samples every core each 50 ms, and reports a summary of each window to a
  Loadlens service. What cannot be sent waits on disk.
 """
+# As debhelper has them: what an administrator has disabled stays so over changes of the version. DPKG_ROOT is a folder
+# that it is installed below, whose systemd does not run.
 _AFTER_INSTALL = f"""#!/bin/sh
 set -e
-if [ "$1" = configure ]; then
-  python3 -m compileall -q /{_LIBRARY} || true
-  if [ -d /run/systemd/system ]; then
-    systemctl daemon-reload
-    systemctl enable --quiet {NAME}
-    # Without a service to report to it would only fill its spool.
-    if grep -q '^LOADLENS_URL=' /etc/loadlens/agent.env; then
-      systemctl restart {NAME}
-    else
-      echo "{NAME}: set LOADLENS_URL in /etc/loadlens/agent.env, then: systemctl restart {NAME}"
-    fi
+if [ "$1" = configure ] || [ "$1" = abort-upgrade ] || [ "$1" = abort-remove ]; then
+  python3 -m compileall -q -s "$DPKG_ROOT" "$DPKG_ROOT/{_LIBRARY}" || true
+  deb-systemd-helper unmask {NAME}.service >/dev/null || true
+  if deb-systemd-helper --quiet was-enabled {NAME}.service; then
+    deb-systemd-helper enable {NAME}.service >/dev/null || true
+  else
+    deb-systemd-helper update-state {NAME}.service >/dev/null || true
+  fi
+  # Without a service to report to it would only fill its spool.
+  if ! grep -q '^LOADLENS_URL=' "$DPKG_ROOT/etc/loadlens/agent.env"; then
+    echo "{NAME}: set LOADLENS_URL in /etc/loadlens/agent.env, then: systemctl restart {NAME}"
+  elif [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
+    systemctl daemon-reload >/dev/null || true
+    deb-systemd-invoke restart {NAME}.service >/dev/null || true
   fi
 fi
 """
 _BEFORE_REMOVAL = f"""#!/bin/sh
 set -e
-if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-  systemctl disable --quiet --now {NAME}
+if [ "$1" = remove ] && [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
+  deb-systemd-invoke stop {NAME}.service >/dev/null || true
 fi
-find /{_LIBRARY} -name __pycache__ -prune -exec rm -rf {{}} +
+find "$DPKG_ROOT/{_LIBRARY}" -name __pycache__ -prune -exec rm -rf {{}} +
 """
 _AFTER_REMOVAL = f"""#!/bin/sh
 set -e
-if [ -d /run/systemd/system ]; then
-  systemctl daemon-reload
+if [ "$1" = remove ] && [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
+  systemctl daemon-reload >/dev/null || true
 fi
 if [ "$1" = purge ]; then
-  rm -rf /var/lib/private/{NAME} /var/lib/{NAME}
+  if command -v deb-systemd-helper >/dev/null; then
+    deb-systemd-helper purge {NAME}.service >/dev/null || true
+    deb-systemd-helper unmask {NAME}.service >/dev/null || true
+  fi
+  rm -rf "$DPKG_ROOT/var/lib/private/{NAME}" "$DPKG_ROOT/var/lib/{NAME}"
 fi
 """
 

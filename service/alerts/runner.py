@@ -156,7 +156,7 @@ class Runner:
         self._leaving.append(user)
 
     def start(self) -> None:
-        """Begin to evaluate."""
+        """Start the thread that evaluates rules."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -69,7 +69,7 @@ class _Versioned(msgspec.Struct):
     version: str
 
 
-class Written(msgspec.Struct):
+class BackupResult(msgspec.Struct):
     """What making a backup came to."""
 
     name: str
@@ -112,7 +112,7 @@ class Repository:
 
     def add(
         self, source: Path, began: datetime, checksums: dict[str, str], problems: Sequence[str], advance: Advance
-    ) -> Written:
+    ) -> BackupResult:
         """Make a backup of all files in `source`, which nobody writes to.
 
         `checksums` are those of files that are known without reading them: what is there already is not read again.
@@ -137,7 +137,7 @@ class Repository:
         made = Backup(
             format=_FORMAT, folder_format=FORMAT, version=__version__, began=began, files=files, problems=problems
         )
-        return Written(self._list(made), made, copied, copied_bytes)
+        return BackupResult(self._list(made), made, copied, copied_bytes)
 
     def _has(self, checksum: str, size: int) -> bool:
         path = self._object(checksum)

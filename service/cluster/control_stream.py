@@ -11,10 +11,11 @@ import nats.errors
 from nats.js.api import StreamConfig
 
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
+from service.cluster.delivery import Message
 from service.cluster.errors import ClusterError
-from service.cluster.tail import Message, Tail
+from service.cluster.tail import Tail
 from service.control.database import ControlError
-from service.control.sharing import Entry
+from service.control.sharing import BucketEntry
 
 _log = logging.getLogger("loadlens.service")
 _RETRY_S = 1.0
@@ -45,7 +46,7 @@ class ControlStream:
         except (nats.errors.Error, TimeoutError) as error:
             raise ControlError(f"{self._cluster.address}: {words_of(error)}") from None
 
-    def follow(self, take: Callable[[Sequence[Entry]], None], anew: Callable[[], None], after: int = 0) -> None:
+    def follow(self, take: Callable[[Sequence[BucketEntry]], None], anew: Callable[[], None], after: int = 0) -> None:
         """Have `take` called in a thread with the entries behind sequence `after`, as they come.
 
         `anew` is called there too, before they come again from the first on, with other sequences.
@@ -57,7 +58,7 @@ class ControlStream:
         tail = Tail(self._cluster, self._stream, after, anew=begin_anew)
 
         async def hand_on(messages: Sequence[Message]) -> None:
-            entries = [Entry(message.sequence, message.payload) for message in messages]
+            entries = [BucketEntry(message.sequence, message.payload) for message in messages]
             if entries:
                 await asyncio.get_running_loop().run_in_executor(self._worker, self._done, partial(take, entries))
 
@@ -82,7 +83,7 @@ class ControlStream:
             _log.debug("%s: %s", self._stream, words_of(error))
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following the stream."""
         self._closing.set()
         if self._following is not None:
             self._following.cancel()

@@ -62,7 +62,7 @@ class Lease:
             await jetstream.create_key_value(config)
 
     def start(self) -> None:
-        """Begin, in a thread."""
+        """Start the thread that keeps the lease."""
         self._thread.start()
 
     @property

@@ -17,8 +17,9 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from service.cluster.appending import NotLast, append
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
+from service.cluster.delivery import Message
 from service.cluster.errors import ClusterError
-from service.cluster.tail import Message, Tail
+from service.cluster.tail import Tail
 
 _log = logging.getLogger("loadlens.service")
 _PIECE = 400_000
@@ -34,7 +35,7 @@ class Superseded(ClusterError):
     """Another writer has taken over."""
 
 
-class Entry(msgspec.Struct, omit_defaults=True):
+class LedgerStep(msgspec.Struct, omit_defaults=True):
     """A step of the writer: all of it counts, or nothing."""
 
     values: dict[str, int] = {}
@@ -55,7 +56,7 @@ class Entry(msgspec.Struct, omit_defaults=True):
     """What tells the windows of a flush that is begun from others, 8 bytes each, packed."""
 
 
-_DECODER = msgspec.msgpack.Decoder(Entry)
+_DECODER = msgspec.msgpack.Decoder(LedgerStep)
 
 
 class Ledger:
@@ -71,9 +72,9 @@ class Ledger:
         """The sequence of the last entry."""
         self.notes = 0
         """How often anything was noted: what a reader saw before and after the same count fits together."""
-        self._step: list[Entry] = []
+        self._step: list[LedgerStep] = []
 
-    def take(self, sequence: int, entry: Entry) -> bool:
+    def take(self, sequence: int, entry: LedgerStep) -> bool:
         """Add the entry at a sequence; whether a step is complete."""
         self.sequence = sequence
         if entry.begins:
@@ -95,18 +96,18 @@ class Ledger:
         self._step = []
         return True
 
-    def entries(self) -> list[Entry]:
-        """What sums it up."""
-        pieces = [Entry(afresh=True, values={**self.values})]
+    def entries(self) -> list[LedgerStep]:
+        """Entries that sum up all before them: values first, then batches."""
+        pieces = [LedgerStep(afresh=True, values={**self.values})]
         pieces += _batches(self.batch)
-        pieces += [Entry(noted=[one]) for one in self.noted.items()]
+        pieces += [LedgerStep(noted=[one]) for one in self.noted.items()]
         parts = [(tier, bucket, number) for (tier, bucket), number in self.parts.items()]
-        pieces += [Entry(parts=parts[start : start + _PARTS]) for start in range(0, len(parts), _PARTS)]
+        pieces += [LedgerStep(parts=parts[start : start + _PARTS]) for start in range(0, len(parts), _PARTS)]
         return pieces
 
 
-def _batches(batch: bytes) -> list[Entry]:
-    return [Entry(batch=batch[start : start + _BATCH]) for start in range(0, len(batch), _BATCH)]
+def _batches(batch: bytes) -> list[LedgerStep]:
+    return [LedgerStep(batch=batch[start : start + _BATCH]) for start in range(0, len(batch), _BATCH)]
 
 
 async def _ensure(cluster: Cluster, stream: str) -> None:
@@ -182,7 +183,7 @@ class LedgerReader:
             raise OSError(f"{self._cluster.address}: {words_of(error)}") from None
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following the ledger."""
         self._following.cancel()
 
 
@@ -206,7 +207,7 @@ class WriterLedger:
             made = cluster.call(stream_info(cluster, self._stream), 3 * CALL_S).created
             self.owner = f"cluster {cluster.address.name}, since {made}"
             """One name for all writers that share a ledger."""
-            self._put([Entry(values={"takeovers": self._ledger.values.get("takeovers", 0) + 1})])
+            self._put([LedgerStep(values={"takeovers": self._ledger.values.get("takeovers", 0) + 1})])
         except (nats.errors.Error, TimeoutError) as error:
             raise ClusterError(f"{cluster.address}: {words_of(error)}") from None
 
@@ -244,12 +245,12 @@ class WriterLedger:
         """
         compress = zstandard.ZstdCompressor(level=1).compress
         number = max([*self._ledger.noted, self._ledger.values.get("noted", 0)])
-        entries = [Entry(parts=[*parts])]
+        entries = [LedgerStep(parts=[*parts])]
         for lines in noted:
             for piece in _pieces(lines):
                 number += 1
-                entries.append(Entry(noted=[(number, compress("".join(piece).encode()))]))
-        entries.append(Entry(values={**values, "noted": number}))
+                entries.append(LedgerStep(noted=[(number, compress("".join(piece).encode()))]))
+        entries.append(LedgerStep(values={**values, "noted": number}))
         entries += _batches(batch)
         self._put([entry for entry in entries if entry.parts or entry.noted or entry.values or entry.batch])
         if self._ledger.sequence - self._first > _ENTRIES:
@@ -265,7 +266,7 @@ class WriterLedger:
 
     def done(self, number: int) -> None:
         """Forget what was noted: the store has it."""
-        self._put([Entry(done=[number])])
+        self._put([LedgerStep(done=[number])])
 
     @property
     def has_noted(self) -> bool:
@@ -275,7 +276,7 @@ class WriterLedger:
     def forget_noted(self) -> None:
         """Write nothing of what was noted."""
         if self._ledger.noted:
-            self._put([Entry(done=[*self._ledger.noted])])
+            self._put([LedgerStep(done=[*self._ledger.noted])])
 
     def next_parts(self, tier_ms: int, buckets: Sequence[int]) -> dict[int, int]:
         """The number of the next part of each of a tier's buckets, by their start."""
@@ -297,7 +298,7 @@ class WriterLedger:
         except (nats.errors.Error, TimeoutError) as error:
             _log.debug("the ledger was not shortened: %s", error)
 
-    def _put(self, entries: Sequence[Entry]) -> None:
+    def _put(self, entries: Sequence[LedgerStep]) -> None:
         for place, entry in enumerate(entries):
             entry.begins, entry.goes_on = place == 0, place < len(entries) - 1
             sequence = self._publish(msgspec.msgpack.encode(entry))

@@ -227,7 +227,7 @@ def _progress(console: "Console", what: str, total: int) -> Iterator[Callable[[i
 
 
 def _size(count: float) -> str:
-    """Bytes for people."""
+    """A number of bytes for people, such as 1.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import InfluxClient, InfluxError, Unreachable
-from contract.checkup import Finding, as_document, exit_code, in_words
+from contract.checkup import CheckResult, as_document, exit_code, in_words
 from contract.settings import Settings, load
 from contract.times import DAY_MS, now_ms
 from service.settings import StoreOrg, StorePassword, StoreToken, StoreUser, check_influx
@@ -70,12 +70,12 @@ def main(argv: Sequence[str]) -> int:
     return exit_code(findings)
 
 
-def check(address: Address, credentials: Credentials) -> list[Finding]:
+def check(address: Address, credentials: Credentials) -> list[CheckResult]:
     """What there is to say of an InfluxDB; where it is interrupted, of what was looked at until then."""
     # What it takes is imported only when it is wanted: --help answers at once.
     from service.commands import influx_checks
 
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     own = replace(address, database=f"loadlens_check_{secrets.token_hex(6)}")
     client = InfluxClient(own, credentials, influx_checks.TIMEOUT_S)
     try:
@@ -85,13 +85,13 @@ def check(address: Address, credentials: Credentials) -> list[Finding]:
         if exit_code(findings) == 0:
             _in_own_database(client, findings)
     except InfluxError as error:
-        findings.append(Finding("server", "fails", f"{error}."))
+        findings.append(CheckResult("server", "fails", f"{error}."))
     except KeyboardInterrupt:
-        findings.append(Finding("check", "fails", "It was interrupted: what is not listed was not looked at."))
+        findings.append(CheckResult("check", "fails", "It was interrupted: what is not listed was not looked at."))
     return findings
 
 
-def _in_own_database(client: InfluxClient, findings: list[Finding]) -> None:
+def _in_own_database(client: InfluxClient, findings: list[CheckResult]) -> None:
     """Make a database, look at all that needs one, and drop it whatever happens."""
     from service.commands import influx_checks
     from service.stores.influx.places import ensure_database
@@ -101,14 +101,14 @@ def _in_own_database(client: InfluxClient, findings: list[Finding]) -> None:
     may_be_there = True
     try:
         place = ensure_database(client, _KEPT_MS)
-        findings.append(Finding("database", "works", f"One may be made: {client.address.database}."))
+        findings.append(CheckResult("database", "works", f"One may be made: {client.address.database}."))
         # `try_write` puts nothing aside, so there is no file.
         writer = Writer(client, Path(os.devnull), influx_checks.TIMEOUT_S, lambda: place)
         findings.extend(influx_checks.tried(influx_checks.Bench(client, writer, Trial(client, now_ms()))))
     except InfluxError as error:
         may_be_there = False
         findings.append(
-            Finding(
+            CheckResult(
                 "database", "fails", f"{error}. Nothing else was looked at.",
                 "Ask as somebody who may make and drop databases, such as an administrator; the service itself needs "
                 "to read and write its own only.",
@@ -119,7 +119,7 @@ def _in_own_database(client: InfluxClient, findings: list[Finding]) -> None:
             findings.extend(_dropped(client, may_be_there=may_be_there))
 
 
-def _dropped(client: InfluxClient, *, may_be_there: bool) -> Iterator[Finding]:
+def _dropped(client: InfluxClient, *, may_be_there: bool) -> Iterator[CheckResult]:
     from service.stores.influx.places import drop_database
 
     name = client.address.database
@@ -128,10 +128,10 @@ def _dropped(client: InfluxClient, *, may_be_there: bool) -> Iterator[Finding]:
     except InfluxError as error:
         # Where making it failed, InfluxDB may have done it, and only its answer was lost.
         if may_be_there or isinstance(error, Unreachable):
-            yield Finding("cleanup", "fails", f"{name} may be left behind: {error}.", "Drop it yourself.")
+            yield CheckResult("cleanup", "fails", f"{name} may be left behind: {error}.", "Drop it yourself.")
     else:
         if may_be_there:
-            yield Finding("cleanup", "works", f"{name} is dropped, and nothing is left behind.")
+            yield CheckResult("cleanup", "works", f"{name} is dropped, and nothing is left behind.")
 
 
 @contextmanager

@@ -91,7 +91,7 @@ class ExportError(Exception):
     """It cannot be written; the message says why."""
 
 
-class Written(NamedTuple):
+class ExportedMetric(NamedTuple):
     """What was done for a metric."""
 
     metric: str
@@ -214,14 +214,14 @@ class Export:
             yield int(part), frame[of_row == part]
 
 
-def written(export: Export, metric: str, say: Any = lambda day, rows: None) -> Written:
+def written(export: Export, metric: str, say: Any = lambda day, rows: None) -> ExportedMetric:
     """Write a metric, and tell `say` of each day that is written."""
     days = unchanged = rows = 0
     for day, some in export.metric(metric):
         days, unchanged, rows = days + bool(some), unchanged + (not some), rows + some
         if some:
             say(day, some)
-    return Written(metric, days, unchanged, rows)
+    return ExportedMetric(metric, days, unchanged, rows)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 
 def browser(url: str, *, token: bool = False) -> list[str]:
-    """What to open first."""
+    """The lines that say which address to open in a browser."""
     hint = " (sign in with LOADLENS_TOKEN)" if token else ""
     return ["", f"  Reports and machines, in a browser{hint}", f"    {url}/"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from analytics.sources.service_api import ApiResponse, ProblemError, ServiceError, UnreachableError
-from contract.checkup import Finding, as_document, exit_code, in_words
+from contract.checkup import CheckResult, as_document, exit_code, in_words
 from contract.settings import load
 from contract.times import format_seconds, parse_timestamp
 from service.commands.agents.calling import AgentsApi, CallSettings, agents_in_words, one_line
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     return exit_code(findings)
 
 
-def look(api: AgentsApi) -> Iterator[Finding]:
+def look(api: AgentsApi) -> Iterator[CheckResult]:
     """What there is to say of a service, from whether it answers to what it tells of others."""
     before_s = time.time()
     try:
@@ -78,67 +78,67 @@ def look(api: AgentsApi) -> Iterator[Finding]:
             raise ServiceError("it answers, and not as a Loadlens service does")
         ready = api.call("GET", "/readyz", expected=(200, 503))
     except UnreachableError as error:
-        yield Finding(
+        yield CheckResult(
             "service", "fails", f"{error}.", "Start it (`loadlens-service`), or say with --url where it listens."
         )
         return
     except ServiceError as error:
-        yield Finding("service", "fails", f"{api.url}: {error}", "Set --url to where the service is.")
+        yield CheckResult("service", "fails", f"{api.url}: {error}", "Set --url to where the service is.")
         return
     yield from _readiness(api.url, ready)
     yield from _clock(health, (before_s + time.time()) / 2)
     try:
         agents = list(api.agents("all"))
-        yield Finding("token", "works", "The service takes it, or asks for none.")
+        yield CheckResult("token", "works", "The service takes it, or asks for none.")
         yield from _agents(agents)
         yield from _alerts(api)
     except ProblemError as error:
         if error.status in (401, 403):
-            yield Finding(
+            yield CheckResult(
                 "token", "fails", f"The service does not take it: {error.detail}",
                 "Give the operator's token: LOADLENS_OPERATOR_TOKEN, or LOADLENS_TOKEN where there is only one.",
             )  # fmt: skip
         else:
-            yield Finding("service", "fails", one_line(error), _ANY_REMEDY)
+            yield CheckResult("service", "fails", one_line(error), _ANY_REMEDY)
     except ServiceError as error:
-        yield Finding("service", "fails", str(error), _ANY_REMEDY)
+        yield CheckResult("service", "fails", str(error), _ANY_REMEDY)
 
 
-def _readiness(url: str, ready: ApiResponse) -> Iterator[Finding]:
+def _readiness(url: str, ready: ApiResponse) -> Iterator[CheckResult]:
     document = ready.document()
     kept = f"its store is {document['store']}"
     problems: list[str] = document.get("problems", [])
     if ready.status == 200:
-        yield Finding("service", "works", f"{url} answers, and takes reports; {kept}.")
+        yield CheckResult("service", "works", f"{url} answers, and takes reports; {kept}.")
     else:
-        yield Finding(
+        yield CheckResult(
             "service", "fails", f"{url} answers, but turns reports away; agents keep them meanwhile; {kept}.",
             "The next lines say why.",
         )  # fmt: skip
     for problem in problems:
-        yield Finding("service", "fails", problem, _remedy(problem))
+        yield CheckResult("service", "fails", problem, _remedy(problem))
 
 
 def _remedy(problem: str) -> str:
     return next((remedy for words, remedy in _REMEDIES if words in problem), _ANY_REMEDY)
 
 
-def _clock(answer: ApiResponse, own_s: float) -> Iterator[Finding]:
+def _clock(answer: ApiResponse, own_s: float) -> Iterator[CheckResult]:
     date = answer.headers.get("Date")
     if date is None:
         return
     off_s = own_s - parsedate_to_datetime(date).timestamp()
     if abs(off_s) > _CLOCK_S:
         side = "behind" if off_s > 0 else "ahead of"
-        yield Finding(
+        yield CheckResult(
             "clock", "fails", f"The service's is {format_seconds(round(abs(off_s)))} {side} this machine's.",
             "Set the clocks of both by NTP (`timedatectl status` shows whether they are).",
         )  # fmt: skip
 
 
-def _agents(agents: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+def _agents(agents: Sequence[dict[str, Any]]) -> Iterator[CheckResult]:
     if not agents:
-        yield Finding(
+        yield CheckResult(
             "agents", "note", "No agent has reported yet.",
             "Start `loadlens-agent --url ...` on a machine, or see demo data: `loadlens-service demo`.",
         )  # fmt: skip
@@ -152,32 +152,32 @@ def _agents(agents: Sequence[dict[str, Any]]) -> Iterator[Finding]:
     ]
     heard = len(agents) - len(silent)
     if heard:
-        yield Finding(
+        yield CheckResult(
             "agents", "works", f"{agents_in_words(heard)} of {len(agents):,} reported in the last 15 minutes."
         )
     if silent:
-        yield Finding(
+        yield CheckResult(
             "agents", "fails", f"{agents_in_words(len(silent))} silent for over 15 minutes: {_named(silent)}.",
             "On the machine `loadlens-agent status` says why.",
         )  # fmt: skip
     if paused:
-        yield Finding("agents", "note", f"{agents_in_words(len(paused))} paused on purpose: {_named(paused)}.")
+        yield CheckResult("agents", "note", f"{agents_in_words(len(paused))} paused on purpose: {_named(paused)}.")
     behind = [agent for agent in agents if not agent["in_step"]]
     if behind:
-        yield Finding(
+        yield CheckResult(
             "settings", "note", f"{agents_in_words(len(behind))} not in sync with what was asked: {_named(behind)}.",
             "`loadlens-service agents list --no-in-step` says why.",
         )  # fmt: skip
     yield from _spools(agents)
     shared = [agent for agent in agents if agent["shared_at"]]
     if shared:
-        yield Finding(
+        yield CheckResult(
             "agents", "fails", f"Several hosts report as one, their numbers are mixed: {_named(shared)}.",
             "Give each host a --user-id of its own.",
         )  # fmt: skip
 
 
-def _spools(agents: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+def _spools(agents: Sequence[dict[str, Any]]) -> Iterator[CheckResult]:
     spools = {agent["user_id"]: agent["spool"] for agent in agents if agent["spool"]}
     for word, state, remedy in (
         ("refused", "fails", "refused.ndjson in the agent's spool has them, with what is wrong."),
@@ -186,22 +186,24 @@ def _spools(agents: Sequence[dict[str, Any]]) -> Iterator[Finding]:
         lost = {name: spool[word] for name, spool in spools.items() if spool[word]}
         if lost:
             said = f"{sum(lost.values()):,} reports of {agents_in_words(len(lost))} were {word}: {_shown(list(lost))}."
-            yield Finding("spools", "fails" if state == "fails" else "note", said, remedy)
+            yield CheckResult("spools", "fails" if state == "fails" else "note", said, remedy)
     waiting = sum(spool["waiting"] for spool in spools.values())
     if waiting > 2 * len(spools):
-        yield Finding("spools", "note", f"{waiting:,} reports wait with the agents, and come in by and by.")
+        yield CheckResult("spools", "note", f"{waiting:,} reports wait with the agents, and come in by and by.")
 
 
-def _alerts(api: AgentsApi) -> Iterator[Finding]:
+def _alerts(api: AgentsApi) -> Iterator[CheckResult]:
     firing = api.call("GET", "alerts", params={"state": "firing", "limit": _MAX_NAMED}).document()
     if firing["total"]:
         named = ", ".join(f"{alert['rule']} ({alert['user']})" for alert in firing["alerts"])
         more = f" and {firing['total'] - _MAX_NAMED} more" if firing["total"] > _MAX_NAMED else ""
-        yield Finding("alerts", "note", f"{firing['total']:,} firing: {named}{more}.", f"{api.url}/alerts shows them.")
+        yield CheckResult(
+            "alerts", "note", f"{firing['total']:,} firing: {named}{more}.", f"{api.url}/alerts shows them."
+        )
     dead = api.call("GET", "notifications", params={"state": "dead", "limit": 1}).document()["notifications"]
     if dead:
         target, error = dead[0]["target"], re.sub(r"\s+", " ", dead[0]["error"])
-        yield Finding(
+        yield CheckResult(
             "alerts", "fails", f"Notifications were given up; the last one to {target}: {error}",
             "Mend the target in --rules; `loadlens-service rules redeliver --dead` tries each again.",
         )  # fmt: skip

@@ -56,7 +56,7 @@ _LIFETIME = {"metavar": "TIME", "default": "for ever", "examples": ["90d"]}
 
 
 class CreateTokenSettings(CallSettings, frozen=True, kw_only=True):
-    """Whom it is for."""
+    """The name, role, scope and expiry of a new token."""
 
     name: Annotated[
         str, Meta(min_length=1, max_length=100, description="What it is called.", extra={"positional": True})
@@ -83,7 +83,7 @@ class CreateTokenSettings(CallSettings, frozen=True, kw_only=True):
 
 
 class ChangeTokenSettings(CallSettings, frozen=True, kw_only=True):
-    """What is to be different."""
+    """The token, and what is to be different of it."""
 
     id: _ID
     name: Annotated[
@@ -99,7 +99,7 @@ class ChangeTokenSettings(CallSettings, frozen=True, kw_only=True):
 
 
 class RotateTokenSettings(CallSettings, frozen=True, kw_only=True):
-    """Which, and how."""
+    """The token that is replaced, and for how long it goes on beside the new one."""
 
     id: _ID
     overlap: Annotated[
@@ -108,7 +108,7 @@ class RotateTokenSettings(CallSettings, frozen=True, kw_only=True):
 
 
 class RevokeTokenSettings(CallSettings, frozen=True, kw_only=True):
-    """Which."""
+    """The token that is ended."""
 
     id: _ID
 

@@ -225,7 +225,7 @@ class _Up:
 
 
 def _data_paths(settings: UpSettings) -> str:
-    """Where the data are."""
+    """Where the data are, for the first lines that are printed."""
     if "://" not in settings.store:
         return settings.data_dir
     return f"{settings.store} (windows) and {settings.data_dir} (the rest)"

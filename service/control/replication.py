@@ -16,7 +16,7 @@ import msgspec
 import zstandard
 
 from service.control.database import ControlDatabase, ControlError, ControlSuperseded, ReplicatedTable
-from service.control.sharing import Entry
+from service.control.sharing import BucketEntry
 
 _log = logging.getLogger("loadlens.service")
 _JOIN_S = 120.0
@@ -57,14 +57,14 @@ class ChangeLog(Protocol):
     def forget(self, before: int) -> None:
         """Forget the entries before a sequence."""
 
-    def follow(self, take: Callable[[Sequence[Entry]], None], anew: Callable[[], None], after: int = 0) -> None:
+    def follow(self, take: Callable[[Sequence[BucketEntry]], None], anew: Callable[[], None], after: int = 0) -> None:
         """Have `take` called in a thread with the entries behind a sequence, as they come.
 
         `anew` is called there too, before they come again from the first on, with other sequences.
         """
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following the log."""
 
 
 class _Piece(msgspec.Struct, omit_defaults=True):
@@ -121,7 +121,7 @@ class Replication:
             raise
 
     def close(self) -> None:
-        """Replicate no more."""
+        """Stop following the log."""
         self._log.close()
         if self in self._control.sharers:
             self._control.sharers.remove(self)
@@ -209,7 +209,7 @@ class Replication:
 
     # What another process changes
 
-    def _take(self, entries: Sequence[Entry]) -> None:
+    def _take(self, entries: Sequence[BucketEntry]) -> None:
         """Write what the log has into the tables."""
         with self._control.alone():
             if not self._has(entries[-1].revision):
@@ -230,7 +230,7 @@ class Replication:
         ((taken,),) = self._control.read("SELECT sequence FROM replicated")
         return bool(taken >= sequence)
 
-    def _write(self, entries: Sequence[Entry]) -> None:
+    def _write(self, entries: Sequence[BucketEntry]) -> None:
         step = [*self._step]
         with self._control.transaction(published=False) as db:
             place = _place(db)

@@ -45,7 +45,7 @@ _NOTES = (
 )
 
 
-class Entry(NamedTuple):
+class BucketEntry(NamedTuple):
     """A value of the bucket, and the revision under which it was put."""
 
     revision: int
@@ -71,14 +71,14 @@ class Bucket(Protocol):
     def purge(self, key: str, revision: int) -> None:
         """Forget a key, unless it has been put again since `revision`."""
 
-    def follow(self, take: Callable[[Sequence[Entry]], None], anew: Callable[[], None]) -> None:
+    def follow(self, take: Callable[[Sequence[BucketEntry]], None], anew: Callable[[], None]) -> None:
         """Have `take` called in a thread with the newest value of every key, then with each change, by revision.
 
         `anew` is called there too, before the newest values come again, with other revisions.
         """
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following the bucket, and close its connection."""
 
 
 class _Value(msgspec.Struct):
@@ -108,7 +108,7 @@ class Sharing:
         self._columns = {table: _columns(control, kind, table) for kind in control.shared for table in _tables(kind)}
         self._taken = threading.Condition()
         self._revision = 0
-        self._met: dict[tuple[str, RecordKey], Entry] | None = {}
+        self._met: dict[tuple[str, RecordKey], BucketEntry] | None = {}
         """What the bucket has, while this process joins."""
         control.migrate("control.sharing", _STEPS)
         self._prepare()
@@ -122,7 +122,7 @@ class Sharing:
         control.sharers.append(self)
 
     def close(self) -> None:
-        """Share no more."""
+        """Stop sharing: changes of others are no longer taken, and own ones stay here."""
         self._bucket.close()
         if self in self._control.sharers:
             self._control.sharers.remove(self)
@@ -170,7 +170,7 @@ class Sharing:
 
     # What others change
 
-    def _take(self, entries: Sequence[Entry]) -> None:
+    def _take(self, entries: Sequence[BucketEntry]) -> None:
         """Write what the bucket has into the tables, and tell those who keep them."""
         with self._control.alone():
             changed = self._write(entries)
@@ -180,7 +180,7 @@ class Sharing:
             self._revision = entries[-1].revision
             self._taken.notify_all()
 
-    def _write(self, entries: Sequence[Entry]) -> dict[str, list[RecordKey]]:
+    def _write(self, entries: Sequence[BucketEntry]) -> dict[str, list[RecordKey]]:
         """Write what is new of entries into the tables; the keys of that by table."""
         changed: dict[str, list[RecordKey]] = {}
         with self._control.transaction(published=False) as db:
@@ -195,7 +195,7 @@ class Sharing:
             _forget_notes(db)
         return changed
 
-    def _known(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, SharedRecords, _Value]]:
+    def _known(self, entries: Iterable[BucketEntry]) -> Iterator[tuple[BucketEntry, SharedRecords, _Value]]:
         """The entries of records that are kept here: a newer release may share others."""
         for entry in entries:
             try:

@@ -40,7 +40,7 @@ class TokenRefused(Exception):
     """A change that cannot be made; the message says why."""
 
 
-class _Known(NamedTuple):
+class _VerifiedToken(NamedTuple):
     """A text that was found right."""
 
     token: Token
@@ -66,7 +66,7 @@ class Tokens:
         self._tokens: dict[str, Token] = {}
         self._passing: dict[str, Token] = {}
         """Tokens for processes of the service's own, which nobody lists and no disk holds."""
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _VerifiedToken] = {}
         """Texts that need no SHA-256 again: those that were found right, as long as their token is the same."""
         self._used: set[str] = set()
         """Ids whose last use is not written yet."""
@@ -91,7 +91,7 @@ class Tokens:
         self._used.add(token.id)
         return known.identity
 
-    def _look_up(self, text: str, now_ms: int) -> _Known | None:
+    def _look_up(self, text: str, now_ms: int) -> _VerifiedToken | None:
         """The token whose text this is, if it opens anything now; remembered where its token is one of those kept."""
         self._known.pop(text, None)
         token_id = id_of(text)
@@ -102,7 +102,7 @@ class Tokens:
         for secret in token.secrets:
             if hmac.compare_digest(given, secret.digest) and secret.is_valid(now_ms):
                 ends = (end_ms for end_ms in (token.expires_ms, secret.expires_ms) if end_ms is not None)
-                known = _Known(token, min(ends, default=math.inf), replace(token.identity, text=secret.name))
+                known = _VerifiedToken(token, min(ends, default=math.inf), replace(token.identity, text=secret.name))
                 if len(self._known) >= _KNOWN:
                     self._known.clear()
                 self._known[text] = known
@@ -223,7 +223,7 @@ class Tokens:
         self._writing = asyncio.create_task(self._keep_writing())
 
     async def stop(self) -> None:
-        """Write no more."""
+        """Stop the thread that writes when tokens were last used."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analytics.frames.frame import TooFewData
 from analytics.frames.gaps import step_of
-from analytics.sources.base import Asked, WindowedSource, metrics_of
+from analytics.sources.base import Asked, Found, WindowedSource, metrics_of
 from contract import times
 from contract.metrics import QUANTITIES, NamedMetric
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, format_duration
@@ -50,7 +50,7 @@ class Busy(Exception):
 
 
 class Subject(NamedTuple):
-    """What is looked at."""
+    """The machine, metric and range that are analysed."""
 
     user_id: str
     metric: NamedMetric
@@ -76,9 +76,12 @@ class StoreSource(WindowedSource):
         return metrics_of(QUANTITIES.values())
 
     def close(self) -> None:
-        """The store is its owner's."""
+        """Does nothing: the store is closed by its owner."""
 
-    def _windows(self, asked: Asked) -> pd.DataFrame:
+    def _windows(self, asked: Asked) -> Found:
+        return Found(self._stored(asked))
+
+    def _stored(self, asked: Asked) -> pd.DataFrame:
         assert asked.start_ms is not None
         assert asked.end_ms is not None
         shared: dict[str, Any] = {
@@ -156,11 +159,11 @@ class Analyst:
 
     def _told(self, subject: Subject, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Anomalies or changes, each with what it came shortly after: `follows`, null where there is nothing."""
-        from analytics.reports.annotations import AFTER_MS, Annotation, shortly_after
+        from analytics.reports.annotations import AFTER_MS, ReportAnnotation, shortly_after
 
         wanted = AnnotationFilter(subject.start_ms - AFTER_MS, subject.end_ms, user=subject.user_id)
         newest = self._annotations.page(wanted, after=None, limit=_ANNOTATIONS, newest_first=True)
-        told = [Annotation(one.time_ms, one.end_ms, one.text, one.user) for one in reversed(newest)]
+        told = [ReportAnnotation(one.time_ms, one.end_ms, one.text, one.user) for one in reversed(newest)]
         return [
             one | {"follows": shortly_after(told, one["time"], one["width"]) or None} | self._who(subject, one)
             for one in found

@@ -8,7 +8,7 @@ import falcon
 from falcon.asgi import Request, Response, WebSocket
 
 from service.credentials.identity import ANYBODY
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 """Methods that change nothing."""
@@ -39,7 +39,7 @@ class RequireOwnHost:
         req.context.identity = ANYBODY
         host = req.get_header("Host")
         if host and not self._is_own(host):
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_421,
                 "Without a token this service answers only for localhost and for addresses such as 127.0.0.1 in the"
                 " header Host. Ask it by one of these, or set a token (--token) to use other names.",
@@ -65,7 +65,7 @@ class RefuseForeignPages:
     async def process_request(self, req: Request, resp: Response) -> None:
         """Answers 403 to a request that would change something and comes from another site's page."""
         if req.method not in SAFE and is_foreign(req) and not self._may_change(req.get_header("Origin")):
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_403,
                 "A page of another site must not change anything here; requests of programs carry neither Origin nor"
                 " Sec-Fetch-Site.",

@@ -15,7 +15,7 @@ from falcon.asgi import Request, Response
 
 from contract.times import DAY_MS, format_instant
 from service.http.csv_cells import harmless
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -105,7 +105,7 @@ def form_of(req: Request) -> str:
         return JSON
     chosen = preferred(req, _FORMS)
     if chosen is None:
-        raise ProblemError(falcon.HTTP_406, f"Accept: {accept} asks for none of {', '.join(_FORMS)}.")
+        raise HTTPProblem(falcon.HTTP_406, f"Accept: {accept} asks for none of {', '.join(_FORMS)}.")
     return chosen
 
 

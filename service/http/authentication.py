@@ -20,7 +20,7 @@ from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.http.access import SAFE, address_of, is_foreign, says_origin
 from service.http.permissions import OPEN, check
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.token_limits import TokenLimits, rate_headers
 from service.tls import CERTIFICATE_NAME
 
@@ -117,7 +117,7 @@ class Authentication:
     def _refuse_who_guesses(self, address: str) -> None:
         wait_s = math.ceil(self._attempts.wait_s(address, time.monotonic()))
         if wait_s:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_429,
                 "Too many wrong tokens have come from this address.",
                 headers=rate_headers("wrong tokens", self._attempts.rate, wait_s),
@@ -144,7 +144,7 @@ class Authentication:
         by_person = req.method == "GET" and not req.is_websocket and "text/html" in req.accept
         if by_person and req.get_header("Authorization") is None:
             raise falcon.HTTPSeeOther(f"{req.root_path}{_SIGN_IN}?{urlencode({'next': req.relative_uri})}")
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_401,
             "This service asks for the header 'Authorization: Bearer <token>' with a token that it knows and that is "
             "neither revoked nor past its end.",

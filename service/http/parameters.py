@@ -121,7 +121,9 @@ class FleetParameters(Struct, kw_only=True):
 
 Level = str
 """One of `LEVELS`, or `label:` and the name of a label."""
-LEVELS: tuple[Level, ...] = ("all", *GROUPINGS, "core")
+PARTS: tuple[Level, ...] = ("core", "device")
+"""Groupings that have a group for each part of each machine."""
+LEVELS: tuple[Level, ...] = ("all", *GROUPINGS, *PARTS)
 
 
 class ChoiceParameters(Struct, kw_only=True):

@@ -6,7 +6,7 @@ import falcon
 from falcon.asgi import Request
 
 from service.credentials.identity import Identity, Role
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 
 OPEN: Final = frozenset(("/healthz", "/readyz", "/sign-in", "/sign-in/openid", "/sign-in/openid/callback"))
 """Paths that are answered without a token."""
@@ -131,7 +131,7 @@ def check(req: Request, params: dict[str, Any]) -> None:
         # A method that the route does not have is answered by the route, to whom it is for at all.
         if method not in PERMISSIONS.get(route, {}) and _may_ask_anything(identity, route):
             return
-        raise ProblemError(falcon.HTTP_403, f"A token with the role {identity.role} is not good for this.")
+        raise HTTPProblem(falcon.HTTP_403, f"A token with the role {identity.role} is not good for this.")
     if identity.is_scoped:
         _check_scope(identity, route, params)
 
@@ -143,8 +143,8 @@ def _may_ask_anything(identity: Identity, route: str) -> bool:
 def _check_scope(identity: Identity, route: str, params: dict[str, Any]) -> None:
     if "user_id" in params:
         if not identity.covers(params["user_id"].replace(SLASH, "/")):
-            raise ProblemError(falcon.HTTP_403, "The scope of this token does not have this user id.")
+            raise HTTPProblem(falcon.HTTP_403, "The scope of this token does not have this user id.")
     elif route not in ABOUT_NOBODY and route not in FILTERED:
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_403, "This is about all machines, and the scope of this token is some of them only."
         )

@@ -24,7 +24,7 @@ _MAX_DETAIL = 2000
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
-class ProblemError(falcon.HTTPError):
+class HTTPProblem(falcon.HTTPError):
     """An error with the members that are wrong.
 
     `problems` become the member `errors`, each with a JSON pointer into the body, or the name of a query parameter, and
@@ -45,9 +45,9 @@ class ProblemError(falcon.HTTPError):
         self.extra = extra
 
 
-def invalid(pointer: str, detail: str) -> ProblemError:
+def invalid(pointer: str, detail: str) -> HTTPProblem:
     """422 for one wrong member or parameter."""
-    return ProblemError(falcon.HTTP_422, detail, [Problem(pointer, detail)])
+    return HTTPProblem(falcon.HTTP_422, detail, [Problem(pointer, detail)])
 
 
 _DETAILS = {
@@ -74,7 +74,7 @@ def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falco
     detail = error.description or _DETAILS.get(error.status_code)
     if detail:
         document["detail"] = shortened(detail, _MAX_DETAIL)
-    if isinstance(error, ProblemError):
+    if isinstance(error, HTTPProblem):
         if error.problems:
             document["errors"] = error.problems
         document |= error.extra
@@ -113,13 +113,13 @@ async def unavailable(
 ) -> None:
     """503 for a store that is away: what was asked may be asked again."""
     headers = {"Retry-After": str(max(math.ceil(error.retry_after_s or 0), _RETRY_S))}
-    raise ProblemError(falcon.HTTP_503, str(error), headers=headers)
+    raise HTTPProblem(falcon.HTTP_503, str(error), headers=headers)
 
 
 async def uncontrolled(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: ControlError, params: Any) -> None:
     """503 for a control database that cannot be used."""
     words = str(error) if req.method in ("GET", "HEAD") else f"Nothing was changed: {error}"
-    raise ProblemError(falcon.HTTP_503, words, headers={"Retry-After": str(_RETRY_S)})
+    raise HTTPProblem(falcon.HTTP_503, words, headers={"Retry-After": str(_RETRY_S)})
 
 
 def tag(resp: Response, revision: int) -> None:
@@ -140,7 +140,7 @@ def is_known(req: Request, resp: Response, revision: int | str) -> bool:
 def required(req: Request) -> None:
     """Raise 428 (RFC 6585) for a change that does not say which version it changes."""
     if req.if_match is None and req.if_none_match is None:
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_428,
             'Say which version you change: If-Match with the ETag of a GET, If-None-Match: * for settings that are not '
             "there yet, or If-Match: * to overwrite whatever there is.",
@@ -150,7 +150,7 @@ def required(req: Request) -> None:
 def check(req: Request, revision: int) -> None:
     """Raise 412 (RFC 9110, 13.1) where the version is not the one that the request is meant for; 0 is no version."""
     if not _matches(req, revision):
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_412, f'It has been changed meanwhile: its ETag is "{revision}" now. GET it again, and decide.'
         )
 

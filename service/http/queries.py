@@ -29,7 +29,7 @@ from contract.problems import did_you_mean, shortened
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import AskedBuckets, check_kept, take_buckets
 from service.http.parameters import GROUPINGS, FleetParameters, HistoryParameters, names_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.requests import Parameters
 from service.http.weighing import a_weight, weighed
 from service.stores.base import Grouping, Question, Store
@@ -91,7 +91,7 @@ def named_metric(name: str) -> NamedMetric:
     """The metric of a name; raises ProblemError 404 with the names there are."""
     metric = NAMES.get(name)
     if metric is None:
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_404,
             f"There is no metric {shortened(name)!r}{did_you_mean(shortened(name), NAMES)}. "
             f"GET /api/v1/metrics lists them: {', '.join(NAMES)}.",
@@ -107,9 +107,9 @@ def a_statistic(value: Any) -> Statistic:
     raise ValueError(f"expected a statistic ({', '.join(STATISTICS)}), got {value!r}")
 
 
-def unknown_user(user_id: str) -> ProblemError:
+def unknown_user(user_id: str) -> HTTPProblem:
     """404 for a user that has never reported."""
-    return ProblemError(
+    return HTTPProblem(
         falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."
     )
 
@@ -120,7 +120,7 @@ def check_user(store: Store, user_id: str, quantity: Quantity, core: int | None)
         raise unknown_user(user_id)
     if core is not None and core not in (cores := store.cores(user_id, quantity)):
         known = ", ".join(map(str, cores)) or "none"
-        raise ProblemError(falcon.HTTP_404, f"User {user_id!r} has no core {core}; its cores are {known}.")
+        raise HTTPProblem(falcon.HTTP_404, f"User {user_id!r} has no core {core}; its cores are {known}.")
 
 
 def check_device(store: Store, user_id: str, quantity: Quantity, name: str) -> int:
@@ -128,7 +128,7 @@ def check_device(store: Store, user_id: str, quantity: Quantity, name: str) -> i
     known = devices_of(store, user_id, quantity)
     if name not in known:
         names = ", ".join(sorted(known)) or "none"
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_404, f"User {user_id!r} has no device {shortened(name)!r}; its devices are {names}."
         )
     return known[name]

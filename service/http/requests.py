@@ -2,14 +2,14 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import falcon
 import msgspec
-import pyarrow as pa
 import zstandard
 from falcon.asgi import Request
 
+from contract.later import later
 from contract.problems import (
     Problem,
     decode_json,
@@ -20,7 +20,12 @@ from contract.problems import (
     without_mark,
 )
 from contract.times import parse_duration
-from service.http.problems import ProblemError, invalid
+from service.http.problems import HTTPProblem, invalid
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = later("pyarrow")
 
 T = TypeVar("T")
 MAX_BODY = 8 * 1024 * 1024
@@ -53,7 +58,7 @@ async def read_body(req: Request) -> bytes:
     try:
         return without_mark(body)
     except UnicodeError as error:
-        raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}.") from None
+        raise HTTPProblem(falcon.HTTP_400, f"The body is not JSON: {error}.") from None
 
 
 async def read_json(req: Request, *types: str) -> Any:
@@ -63,13 +68,13 @@ async def read_json(req: Request, *types: str) -> Any:
     """
     given = (req.content_type or "").partition(";")[0].strip().lower()
     if given not in types:
-        raise ProblemError(falcon.HTTP_415, f"Content-Type {given!r} is not right here; {' or '.join(types)} is.")
+        raise HTTPProblem(falcon.HTTP_415, f"Content-Type {given!r} is not right here; {' or '.join(types)} is.")
     body = await read_body(req)
     try:
         document = decode_json(body)
         refuse_repeated_names(body)
     except msgspec.DecodeError as error:
-        raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
+        raise HTTPProblem(falcon.HTTP_400, f"The body is not JSON: {error}") from None
     return document
 
 
@@ -82,7 +87,7 @@ async def read_as(req: Request, kind: type[T], refusal: str, *types: str) -> T:
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise ProblemError(falcon.HTTP_422, refusal, [problem_of(error, kind)]) from None
+        raise HTTPProblem(falcon.HTTP_422, refusal, [problem_of(error, kind)]) from None
 
 
 def _decompressed(body: bytes, encoding: str) -> bytes:
@@ -94,10 +99,10 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
         if encoding == "snappy":
             return _unsnappy(body)
     except (zlib.error, zstandard.ZstdError, pa.ArrowException, OSError) as error:
-        raise ProblemError(falcon.HTTP_400, f"The body is not {encoding} data: {error}") from None
+        raise HTTPProblem(falcon.HTTP_400, f"The body is not {encoding} data: {error}") from None
     if encoding in ("identity", ""):
         return body
-    raise ProblemError(
+    raise HTTPProblem(
         falcon.HTTP_415,
         f"Expected as Content-Encoding gzip, zstd, snappy or none, got {encoding!r}.",
         headers={"Accept-Encoding": "gzip, zstd, snappy"},
@@ -156,8 +161,8 @@ def _unsnappy(body: bytes) -> bytes:
     return bytes(pa.Codec("snappy").decompress(body, decompressed_size=length, asbytes=True))
 
 
-def _too_large() -> ProblemError:
-    return ProblemError(
+def _too_large() -> HTTPProblem:
+    return HTTPProblem(
         falcon.HTTP_413,
         f"The body is larger than {MAX_BODY} bytes (after decompression); send fewer reports at a time.",
     )
@@ -184,7 +189,7 @@ class Parameters:
                 values = decode_json(body, dict[str, Any])
                 refuse_repeated_names(body)
             except msgspec.DecodeError as error:
-                raise ProblemError(
+                raise HTTPProblem(
                     falcon.HTTP_400,
                     f'The body is not a JSON object such as {{"start": "2018-07-12T12:15:00Z"}}: {error}',
                 ) from None
@@ -197,7 +202,7 @@ class Parameters:
                 for name in [*req.params][:_MAX_PROBLEMS]
             ]
             if problems:
-                raise ProblemError(falcon.HTTP_422, "The query is invalid.", problems)
+                raise HTTPProblem(falcon.HTTP_422, "The query is invalid.", problems)
             return cls(values, "/")
         for name, value in req.params.items():
             if name not in names:
@@ -232,7 +237,7 @@ class Parameters:
     def check(self) -> None:
         """Raise ProblemError 422 if anything is wrong."""
         if self._problems:
-            raise ProblemError(falcon.HTTP_422, "The query is invalid.", self._problems)
+            raise HTTPProblem(falcon.HTTP_422, "The query is invalid.", self._problems)
 
 
 def unknown_parameter(name: str, names: tuple[str, ...]) -> str:

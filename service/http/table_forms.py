@@ -14,6 +14,7 @@ from falcon.asgi import Response
 
 from service.http.answers import ARROW, CSV, JSON, PARQUET, instants
 from service.http.csv_cells import without_formulas
+from service.http.parameters import PARTS
 from service.http.table_query import Column, GroupRows, TableQuery
 
 
@@ -28,7 +29,9 @@ class ColumnOfGroup(msgspec.Struct, gc=False, omit_defaults=True):
     group: str | None = None
     """Whose they are; not there for all together."""
     core: int | None = None
-    """Which core, with `by` core."""
+    """Which core, with `by` core,"""
+    device: str | None = None
+    """and which disk or interface, with `by` device."""
     approximation: str | None = None
     """How they are approximate, where they are."""
 
@@ -62,7 +65,7 @@ def _times(frame: pd.DataFrame) -> Any:
 
 def _series(columns: Sequence[Column], part: GroupRows, times: Any) -> list[ColumnOfGroup]:
     frame = part.frame
-    labels = [name for name in ("group", "core") if name in frame]
+    labels = [name for name in ("group", *PARTS) if name in frame]
     number = frame.groupby(labels, sort=False).ngroup().to_numpy() if labels else np.zeros(len(frame), np.int64)
     groups = frame[labels].drop_duplicates().to_dict("records") if labels else [{}]
     place = np.searchsorted(times, _times(frame))
@@ -95,7 +98,7 @@ def _unit(column: Column) -> str:
 
 
 def _rows(query: TableQuery, parts: Sequence[GroupRows]) -> pa.Table:
-    """The columns `date` (UTC), `by`, `group` (null for all together), `core` where cores are asked for, and values."""
+    """The columns `date` (UTC), `by`, `group` (null for all), `core` and `device` if they are asked for, and values."""
     tables = []
     for part in parts:
         frame = part.frame
@@ -105,8 +108,9 @@ def _rows(query: TableQuery, parts: Sequence[GroupRows]) -> pa.Table:
             "by": pa.array([part.level] * rows, pa.string()),
             "group": pa.array(frame["group"], pa.string()) if "group" in frame else pa.nulls(rows, pa.string()),
         }
-        if "core" in query.by:
-            columns["core"] = pa.array(frame["core"], pa.int32()) if "core" in frame else pa.nulls(rows, pa.int32())
+        for name, kind in zip(PARTS, (pa.int32(), pa.string()), strict=True):
+            if name in query.by:
+                columns[name] = pa.array(frame[name], kind) if name in frame else pa.nulls(rows, kind)
         columns |= {column.name: pa.array(frame[column.name], from_pandas=True) for column in query.columns}
         tables.append(pa.table(columns))
     return _described(query, parts, pa.concat_tables(tables))

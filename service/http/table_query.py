@@ -13,8 +13,9 @@ from analytics.frames.frame import with_histograms
 from analytics.frames.statistics import SHARES, approximation_of, statistic
 from analytics.frames.weights import Weight
 from contract import times
+from contract.devices import Names
 from contract.labels import NOT_LABELLED, column_of, label_of
-from contract.metrics import BY_CORE, NamedMetric, Quantity, Statistic
+from contract.metrics import BY_CORE, BY_DEVICE, TYPE_OF, NamedMetric, Quantity, Statistic, type_name
 from contract.patterns import EVERYBODY, exact_names, host_matcher, names_labels
 from contract.problems import shortened
 from service.credentials.identity import ANYBODY, Identity
@@ -22,8 +23,8 @@ from service.dashboard.machines import Selection, names_shown
 from service.dashboard.matrix import FleetCache
 from service.http.asking import ask
 from service.http.buckets import MAX_BUCKETS, AskedBuckets, check_kept, fitting_rate, take_buckets
-from service.http.parameters import LEVELS, Level, TableParameters, names_of
-from service.http.problems import ProblemError
+from service.http.parameters import LEVELS, PARTS, Level, TableParameters, names_of
+from service.http.problems import HTTPProblem
 from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
 from service.http.requests import Parameters
 from service.http.selecting import take_selection
@@ -74,8 +75,8 @@ class GroupRows(Struct, frozen=True):
 
     level: Level
     frame: pd.DataFrame
-    """A row for each group and bucket, sorted so: `time` (UTC), `group` (not at the level `all`), `core` (at the level
-    `core`), and a column of float64 for each of the query's, NaN where the metric has no data."""
+    """A row for each group and bucket, sorted so: `time` (UTC), `group` (not at the level `all`), `core` or `device`
+    (at the level of that name), and a column of float64 for each of the query's, NaN where the metric has no data."""
     approximations: dict[str, str]
     """How a column is approximate, by its name."""
 
@@ -117,11 +118,14 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
             asked.refuse("by", f"{metric.name} compares the cores of one machine: by=user alone goes with it")
         elif "core" in query.by and not metric.by_core:
             asked.refuse("by", f"{metric.name} has no cores; {', '.join(BY_CORE[:-1])} and {BY_CORE[-1]} have")
+        elif "device" in query.by and not metric.by_device:
+            asked.refuse("by", f"{metric.name} names no devices; {', '.join(BY_DEVICE[:-1])} and {BY_DEVICE[-1]} do")
     if query.weight != "samples" and any(column.statistic == "count" for column in query.columns):
         asked.refuse("weight", "does not go with count, which counts samples")
     if query.top is not None and set(query.by) <= {"all", "core"}:
         asked.refuse(
-            "top", "goes with by=user, os_type, os_version or a label: it keeps the groups with the highest values"
+            "top",
+            "goes with by=user, os_type, os_version, device or a label: it keeps the groups with the highest values",
         )
 
 
@@ -161,10 +165,10 @@ def chosen_users(store: Store, patterns: Sequence[str], identity: Identity) -> f
         return None
     named = [one for one in patterns if exact_names([one]) is not None and not names_labels([one])]
     if not all(map(covers, named)):
-        raise ProblemError(falcon.HTTP_403, "The scope of this token does not have each user id that is named.")
+        raise HTTPProblem(falcon.HTTP_403, "The scope of this token does not have each user id that is named.")
     unknown = next((name for name in named if not store.has_user(name)), None)
     if unknown is not None:
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_404, f"No report of user {unknown!r} has come in. GET /api/v1/users lists those that have."
         )
     if patterns and len(named) == len(patterns):
@@ -203,6 +207,10 @@ def _groups(store: Store, query: TableQuery, level: Level, users: frozenset[str]
         known = known[known["user_id"].isin(users)]
     if level == "core":
         return int(known["cores"].sum())
+    if level == "device":
+        kinds = {type_name(TYPE_OF[column.metric.quantity.name]) for column in query.columns}
+        devices = (store.devices_of(user) for user in known["user_id"])
+        return sum(len(one.get(kind, ())) for one in devices for kind in kinds)
     label = label_of(level)
     if label is not None:
         return len({labels.get(label, NOT_LABELLED) for labels in known["labels"]})
@@ -216,8 +224,10 @@ def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] |
     values: dict[str, pd.Series[Any]] = {}
     for (quantity, over_cores), some in groupby(columns, key=_source_of):
         wanted = list(some)
-        question = _question(query, level, users, quantity, wanted, each=over_cores or level == "core")
+        question = _question(query, level, users, quantity, wanted, each=over_cores or level in PARTS)
         windows = weighed(store, question, query.weight)
+        if level == "device":
+            windows = with_devices(store, windows, quantity)
         if "histogram" in windows:
             windows = with_histograms(windows)
         for column, found in _values(windows, level, wanted):
@@ -244,8 +254,9 @@ def _highest(
         buckets=AskedBuckets(query.buckets.rate_ms, (query.start_ms,)),
     )  # fmt: skip
     whole = _part(store, over_all, level, users).frame
-    kept = whole.nlargest(query.top, first.name)["group"]
-    return frame[frame["group"].isin(kept)].reset_index(drop=True)
+    names = [name for name in ("group", "device") if name in frame]
+    kept = pd.MultiIndex.from_frame(whole.nlargest(query.top, first.name)[names])
+    return frame[pd.MultiIndex.from_frame(frame[names]).isin(kept)].reset_index(drop=True)
 
 
 def _source_of(column: Column) -> tuple[Quantity, bool]:
@@ -260,7 +271,7 @@ def _question(
     query: TableQuery, level: Level, users: frozenset[str] | None, quantity: Quantity, columns: Sequence[Column], *,
     each: bool,
 ) -> Question:  # fmt: skip
-    by: Grouping | None = None if level == "all" else "user" if level == "core" else level
+    by: Grouping | None = None if level == "all" else "user" if level in PARTS else level
     return Question(
         quantity=quantity,
         start_ms=query.start_ms,
@@ -278,15 +289,27 @@ def _values(
     windows: pd.DataFrame, level: Level, columns: Sequence[Column]
 ) -> Iterator[tuple[Column, "pd.Series[Any]"]]:
     """The values of each column, by group, core and time as far as the level has them."""
-    names = [] if level == "all" else ["user", "core"] if level == "core" else [column_of(level)]
+    names = [] if level == "all" else ["user", level] if level in PARTS else [column_of(level)]
     labels = [windows[name].astype("str") if name != "core" else windows[name].astype("int64") for name in names]
     keys = [*labels, windows.index]
-    index = pd.MultiIndex.from_arrays(keys, names=[*("group", "core")[: len(names)], "time"])
+    index = pd.MultiIndex.from_arrays(keys, names=[*("group", level)[: len(names)], "time"])
     for column in columns:
         values = pd.Series(statistic(windows, column.statistic), index=index)
         if column.metric.over_cores:
             values = values.groupby(level=["group", "time"]).agg(column.metric.over_cores)
         yield column, values
+
+
+def with_devices(store: Store, windows: pd.DataFrame, quantity: Quantity) -> pd.DataFrame:
+    """Windows of `user` and each device, with the name of that (`device`) in the place of its number (`core`)."""
+    kind = type_name(TYPE_OF[quantity.name])
+    known: dict[str, Names] = {}
+    told = []
+    for user, number in zip(windows["user"].astype("str"), windows["core"], strict=True):
+        if user not in known:
+            known[user] = Names(store.devices_of(user).get(kind, {}))
+        told.append(known[user][int(number)])
+    return windows.assign(device=pd.array(told, dtype="str")).drop(columns="core")
 
 
 def _listed(value: Any) -> list[Any]:

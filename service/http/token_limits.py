@@ -18,7 +18,7 @@ from contract.times import DAY_S
 from service.credentials.identity import Identity
 from service.credentials.rates import Rate, network_of
 from service.http.access import address_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.settings import ServiceSettings
 
 _log = logging.getLogger("loadlens.service")
@@ -41,7 +41,7 @@ class _Quota:
         """Raise ProblemError 429 where nothing is left of it."""
         wait_s = math.ceil(self._rate.wait_s(identity.token, self._clock()))
         if wait_s:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_429,
                 f"The token is at its limit of {self._name}; there is room again in {wait_s} s.",
                 headers=rate_headers(self._name, self._rate, wait_s),
@@ -101,7 +101,7 @@ class TokenLimits:
         if not identity.is_counted:
             return
         if self._streams and self._open[identity.token] >= self._streams:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_429,
                 f"The token has {self._streams} streams open; no more are allowed.",
                 headers={
@@ -123,7 +123,7 @@ class TokenLimits:
     def _check(self, quota: _Quota, identity: Identity) -> None:
         try:
             quota.check(identity)
-        except ProblemError as error:
+        except HTTPProblem as error:
             if self._said.allows():
                 _log.warning(
                     "the token %s gets 429: %s%s", identity.token, error.description, self._said.left_out(),
@@ -157,7 +157,7 @@ class AddressLimit:
         network, now_s = network_of(address), self._clock()
         if not self._rate.admits(network, now_s):
             wait_s = math.ceil(self._rate.wait_s(network, now_s))
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_429,
                 f"This address is at its limit of requests; there is room again in {wait_s} s.",
                 headers=rate_headers("requests of an address", self._rate, wait_s),

@@ -32,7 +32,7 @@ def a_weight(value: Any) -> Weight:
     for known in WEIGHTS:
         if known == value:
             return known
-    raise ValueError(f"{value!r} is not a weight; one of {', '.join(WEIGHTS)} is right")
+    raise ValueError(f"expected one of {', '.join(WEIGHTS)}, got {str(value)[:32]!r}")
 
 
 def weighed(store: Store, question: Question, weight: Weight) -> pd.DataFrame:

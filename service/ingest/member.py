@@ -17,7 +17,7 @@ from service.cluster.ledger import LedgerReader
 from service.cluster.log import LOG, ReplicatedLog
 from service.cluster.partitions import PARTITIONS, PartitionLag, Waiting
 from service.ingest.maintenance import replay
-from service.ingest.writer import Writer
+from service.ingest.writer import WriterThread
 from service.settings import ServiceSettings
 from service.stores.base import Key
 from service.stores.influx.replica import InfluxReplica
@@ -131,7 +131,7 @@ class Member:
             self.rules.stop()
 
     def close(self) -> None:
-        """Let go of NATS."""
+        """Close the connection to NATS."""
         self._ledger.close()
         self.log.close()
         self.cluster.close()
@@ -150,10 +150,10 @@ def join(settings: ServiceSettings) -> Cluster:
     return Cluster(ClusterAddress.parse(settings.journal))
 
 
-def new_writer(cluster: Cluster, log: ReplicatedLog, settings: ServiceSettings) -> Writer:
+def new_writer(cluster: Cluster, log: ReplicatedLog, settings: ServiceSettings) -> WriterThread:
     """A writer that is not started. Raises ClusterError."""
     lease = Lease(cluster, "writer", holder())
-    return Writer(cluster, log, lease, partial(open_shared, settings), settings.flush_seconds)
+    return WriterThread(cluster, log, lease, partial(open_shared, settings), settings.flush_seconds)
 
 
 def holder() -> str:

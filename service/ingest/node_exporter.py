@@ -46,7 +46,7 @@ from contract.metrics import (
     Swap,
     Times,
 )  # fmt: skip
-from service.ingest.scrapes import Conventions, Place, Values
+from service.ingest.scrapes import Conventions, Slot, Values
 
 MODES: Final = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
 _IDLE: Final = ("idle", "iowait")
@@ -86,7 +86,7 @@ NAMES: Final = frozenset((*_MEMBERS, *_CORES))
 """The names of series that are kept."""
 
 
-def places_of(labels: Mapping[str, str]) -> tuple[Place, ...]:
+def places_of(labels: Mapping[str, str]) -> tuple[Slot, ...]:
     """Where a series of one of `NAMES` belongs; nowhere where it says nothing that is kept, as of a loopback device.
 
     Raises ValueError where a label is not what it has to be.
@@ -97,16 +97,16 @@ def places_of(labels: Mapping[str, str]) -> tuple[Place, ...]:
         if not (core.isascii() and core.isdecimal()) or len(core) > len(str(LAST_CORE)) or int(core) > LAST_CORE:
             raise ValueError(f"expected in cpu the number of a core, got {core[:32]!r}")
         told = _GUESTS.get(mode, "") if name == _CORES[1] else mode
-        return (Place("cpu", (str(int(core)), told)),) if told in (*MODES, *_GUESTS.values()) else ()
+        return (Slot("cpu", (str(int(core)), told)),) if told in (*MODES, *_GUESTS.values()) else ()
     group, member = _MEMBERS[name]
     if group in _IN_BYTES:
-        return Place(group, ("", member)), Place("memory_bytes", ("", f"{group}_{member}"))
+        return Slot(group, ("", member)), Slot("memory_bytes", ("", f"{group}_{member}"))
     if group not in _BY_DEVICE:
-        return (Place(group, ("", member)),)
+        return (Slot(group, ("", member)),)
     device = labels.get("device", "")
     if not 0 < len(device) <= 128:
         raise ValueError(f"expected in device 1 to 128 characters, got {len(device)}")
-    return (Place(group, (device, member)),) if _counts(group, device, labels.get("fstype", "")) else ()
+    return (Slot(group, (device, member)),) if _counts(group, device, labels.get("fstype", "")) else ()
 
 
 def _counts(group: str, device: str, kind: str) -> bool:

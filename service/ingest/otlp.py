@@ -28,7 +28,7 @@ from contract.histogram import LINEAR, flatten
 from contract.metrics import MAX_SHARE_VARIANCE, ROUNDING, Cpu
 from contract.problems import shortened
 from contract.report import MAX_USER_ID
-from service.ingest.scrapes import START, Place, Range, Reading
+from service.ingest.scrapes import START, Range, ScrapedValue, Slot
 from service.ingest.system_metrics import GAUGES, TIME, UTILIZATION, gauge_place, time_place
 
 _HOSTS: Final = ("host.name", "host.id", "service.instance.id")
@@ -47,10 +47,10 @@ _MAX_VALUE: Final = 1e18
 
 
 @dataclass
-class Taken:
+class OtlpRequest:
     """What a request says."""
 
-    readings: list[Reading] = field(default_factory=list)
+    readings: list[ScrapedValue] = field(default_factory=list)
     systems: list[tuple[str, str, str]] = field(default_factory=list)
     """Hosts with the system that they run, and its release."""
     histograms: dict[tuple[str, int, int], tuple[int, Cpu]] = field(default_factory=dict)
@@ -99,9 +99,9 @@ def is_larger(request: ExportMetricsServiceRequest, most: int) -> bool:
     return False
 
 
-def read(request: ExportMetricsServiceRequest, within: Range, covers: Callable[[str], bool]) -> Taken:
+def read(request: ExportMetricsServiceRequest, within: Range, covers: Callable[[str], bool]) -> OtlpRequest:
     """What a request says, of times that are `within` and of the hosts that `covers` lets in."""
-    taken = Taken()
+    taken = OtlpRequest()
     for resource in request.resource_metrics:
         attributes = _attributes(resource.resource.attributes)
         host = next((str(attributes[key]) for key in _HOSTS if attributes.get(key)), "")
@@ -134,7 +134,7 @@ def _points(metric: Metric) -> int:
     return len(getattr(metric, kind).data_points) if kind else 0
 
 
-def _take(metric: Metric, host: str, within: Range, taken: Taken) -> None:
+def _take(metric: Metric, host: str, within: Range, taken: OtlpRequest) -> None:
     """Take the points of one metric."""
     kind = metric.WhichOneof("data")
     if metric.name == UTILIZATION and kind == "exponential_histogram":
@@ -149,8 +149,8 @@ def _take(metric: Metric, host: str, within: Range, taken: Taken) -> None:
 
 
 def _take_numbers(
-    metric: Metric, place_of: Callable[[dict[str, Any]], Place | None], cumulative: bool,
-    host: str, within: Range, taken: Taken,
+    metric: Metric, place_of: Callable[[dict[str, Any]], Slot | None], cumulative: bool,
+    host: str, within: Range, taken: OtlpRequest,
 ) -> None:  # fmt: skip
     """Take the points of a gauge or a sum."""
     starts: dict[tuple[str, int], int] = {}
@@ -165,10 +165,10 @@ def _take_numbers(
             taken.reject(1, f"{metric.name}: {error}")
             continue
         if place is not None:
-            taken.readings.append(Reading(host, place, end_ms, value))
+            taken.readings.append(ScrapedValue(host, place, end_ms, value))
             if not cumulative:
                 starts[place.group, end_ms] = start_ms
-    taken.readings += [Reading(host, Place(group, START), at_ms, float(start_ms))
+    taken.readings += [ScrapedValue(host, Slot(group, START), at_ms, float(start_ms))
                        for (group, at_ms), start_ms in starts.items()]  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def _value(point: Any) -> float | None:
     return float(getattr(point, kind)) if kind else math.nan
 
 
-def _timely(points: Iterable[Any], within: Range, taken: Taken) -> Iterator[Any]:
+def _timely(points: Iterable[Any], within: Range, taken: OtlpRequest) -> Iterator[Any]:
     """The points whose time can be; the others are rejected."""
     for point in points:
         at_ms = point.time_unix_nano // _MS
@@ -196,7 +196,7 @@ def _span(point: Any) -> tuple[int, int]:
     return (start_ms if 0 < start_ms < end_ms else max(0, end_ms - _MINUTE_MS)), end_ms
 
 
-def _take_histograms(metric: Metric, host: str, within: Range, taken: Taken) -> None:
+def _take_histograms(metric: Metric, host: str, within: Range, taken: OtlpRequest) -> None:
     delta = metric.exponential_histogram.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
     if not delta:
         taken.reject(
@@ -211,10 +211,24 @@ def _take_histograms(metric: Metric, host: str, within: Range, taken: Taken) -> 
             taken.reject(1, f"{UTILIZATION}: expected a scale from {_FINEST[0]} to {_FINEST[1]}, got {point.scale}")
         elif point.negative.bucket_counts and any(point.negative.bucket_counts):
             taken.reject(1, f"{UTILIZATION}: expected shares from 0 to 1, got an observation below 0")
+        elif _is_above_1(point):
+            taken.reject(1, f"{UTILIZATION}: expected shares from 0 to 1, got an observation above 1")
         elif window in taken.histograms:
             taken.reject(1, f"{UTILIZATION}: expected one histogram of a host for each window, got another")
         else:
             taken.histograms[window] = (point.count, _summary(point))
+
+
+def _is_above_1(point: ExponentialHistogramDataPoint) -> bool:
+    """Whether an observation is above 1 by more than rounding: by what is told of them, else by the buckets.
+
+    Of a bucket that begins at 1 or above all observations are; whether they are by more than rounding, only the
+    maximum tells.
+    """
+    if point.sum > point.count * (1.0 + ROUNDING) or point.max > 1.0 + ROUNDING:
+        return True
+    counts = enumerate(point.positive.bucket_counts, point.positive.offset)
+    return not point.HasField("max") and any(count and place >= 0 for place, count in counts)
 
 
 def _summary(point: ExponentialHistogramDataPoint) -> Cpu:

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from analytics.sources.prometheus_messages import Series, is_larger, parse, series_of
+from analytics.sources.prometheus_messages import PrometheusSeries, is_larger, parse, series_of
 from contract.problems import shortened
 from contract.report import MAX_USER_ID
 from service.ingest.node_exporter import NAMES, SHARES, places_of
-from service.ingest.scrapes import Range, Reading
+from service.ingest.scrapes import Range, ScrapedValue
 
 MAX_SAMPLES: Final = 50_000
 HOSTS: Final = ("instance", "host", "hostname", "node", "nodename", "machine", "server", "exported_instance")
@@ -31,11 +31,11 @@ class TooMuch(Exception):
     """A request of more than `MAX_SAMPLES`."""
 
 
-class Taken:
+class RemoteWriteRequest:
     """What a request says."""
 
     def __init__(self) -> None:
-        self.readings: list[Reading] = []
+        self.readings: list[ScrapedValue] = []
         self.systems: list[tuple[str, str, str]] = []
         """Hosts with the system that they run, and its release."""
         self.samples = self.histograms = self.exemplars = 0
@@ -51,9 +51,9 @@ class Taken:
         self.refused[reason if reason in self.refused or len(self.refused) < _MAX_REASONS else "others"] += samples
 
 
-def read(body: bytes, message: str, within: Range, covers: Callable[[str], bool]) -> Taken:
+def read(body: bytes, message: str, within: Range, covers: Callable[[str], bool]) -> RemoteWriteRequest:
     """What a body says, of the hosts that `covers` lets in. Raises Malformed and TooMuch."""
-    taken = Taken()
+    taken = RemoteWriteRequest()
     request = parse(body, message)
     if is_larger(request, MAX_SAMPLES):
         raise TooMuch
@@ -68,7 +68,9 @@ def read(body: bytes, message: str, within: Range, covers: Callable[[str], bool]
     return taken
 
 
-def _take(name: str, series: Series, within: Range, covers: Callable[[str], bool], taken: Taken) -> None:
+def _take(
+    name: str, series: PrometheusSeries, within: Range, covers: Callable[[str], bool], taken: RemoteWriteRequest
+) -> None:
     """Take the samples of a series whose metric is kept."""
     labels, count = series.labels, len(series.samples)
     host = _host(labels)
@@ -87,7 +89,9 @@ def _take(name: str, series: Series, within: Range, covers: Callable[[str], bool
             return
         for sample in series.samples if places else ():
             value = _value(name, sample, places[0].group in SHARES, within, taken)
-            taken.readings += [Reading(host, place, sample.timestamp, value) for place in places if value != _WRONG]
+            taken.readings += [
+                ScrapedValue(host, place, sample.timestamp, value) for place in places if value != _WRONG
+            ]
 
 
 def _host(labels: Mapping[str, str]) -> str | None:
@@ -95,7 +99,7 @@ def _host(labels: Mapping[str, str]) -> str | None:
     return host if 0 < len(host) <= MAX_USER_ID and host.isprintable() else None
 
 
-def _value(name: str, sample: Any, is_share: bool, within: Range, taken: Taken) -> float | None:
+def _value(name: str, sample: Any, is_share: bool, within: Range, taken: RemoteWriteRequest) -> float | None:
     """The value of a sample, None for the end of a series; `_WRONG` where it is refused."""
     value: float = sample.value
     most = 1.0 if is_share else _MAX_VALUE

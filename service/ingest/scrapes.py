@@ -55,7 +55,7 @@ class Conventions(NamedTuple):
     """Groups whose scrapes all tell by `START` when their windows begin; these may come in any order."""
 
 
-class Place(NamedTuple):
+class Slot(NamedTuple):
     """Where a value belongs."""
 
     group: str
@@ -75,17 +75,17 @@ class Range(NamedTuple):
         return cls(max(SECONDS_BELOW, oldest_ms), now_ms + FUTURE_MS, now_ms)
 
 
-class Reading(NamedTuple):
+class ScrapedValue(NamedTuple):
     """A value of a host at a moment; without a value the series has ended."""
 
     host: str
-    place: Place
+    place: Slot
     at_ms: int
     value: float | None
 
 
 @dataclass(slots=True)
-class _Group:
+class _ScrapedGroup:
     """The series of one group of a host."""
 
     alone: bool
@@ -174,11 +174,11 @@ class _Group:
 class _Host:
     os_version: str
     os_type: OsType = "Linux"
-    groups: dict[str, _Group] = field(default_factory=dict)
+    groups: dict[str, _ScrapedGroup] = field(default_factory=dict)
     size: int = 0
 
 
-class Window(NamedTuple):
+class ScrapeWindow(NamedTuple):
     """Scrapes of some groups of a host that are over, and what they say of one window."""
 
     host: str
@@ -201,14 +201,14 @@ class Scrapes:
         self.size = 0
         """Values that are held."""
 
-    def add(self, readings: Iterable[Reading], now_ms: int) -> set[str]:
+    def add(self, readings: Iterable[ScrapedValue], now_ms: int) -> set[str]:
         """Take readings at the time `now_ms`; the hosts that they are of."""
         heard: set[str] = set()
         for host_name, (name, key), at_ms, value in readings:
             host = self._host(host_name)
             heard.add(host_name)
             if host.groups.keys().isdisjoint(self._conventions.in_place_of.get(name, ())):
-                group = host.groups.setdefault(name, _Group(name in self._conventions.alone))
+                group = host.groups.setdefault(name, _ScrapedGroup(name in self._conventions.alone))
                 group.add(key, at_ms, value, now_ms)
         for host_name in heard:
             self._weigh(host_name)
@@ -222,7 +222,7 @@ class Scrapes:
             host.os_version = release
         self._weigh(host_name)
 
-    def windows(self, heard: Iterable[str]) -> list[Window]:
+    def windows(self, heard: Iterable[str]) -> list[ScrapeWindow]:
         """What is ready of some hosts, in order of time; the same again until `keep` is told."""
         return [window for name in sorted(heard) for window in self._windows(name, self._hosts[name])]
 
@@ -234,7 +234,7 @@ class Scrapes:
             os_type=host.os_type, os_version=host.os_version, metrics=metrics,
         )  # fmt: skip
 
-    def keep(self, windows: Iterable[Window]) -> None:
+    def keep(self, windows: Iterable[ScrapeWindow]) -> None:
         """Go on from windows that are on disk, or are never to be."""
         for window in windows:
             host = self._hosts.get(window.host)
@@ -263,7 +263,7 @@ class Scrapes:
             _, gone = self._hosts.popitem(last=False)
             self.size -= gone.size
 
-    def _windows(self, host_name: str, host: _Host) -> Iterator[Window]:
+    def _windows(self, host_name: str, host: _Host) -> Iterator[ScrapeWindow]:
         """What is ready of a host, in order of time."""
         made: dict[tuple[int, int], tuple[list[Metric], list[tuple[str, int, bool]], list[str]]] = {}
         for name, group in host.groups.items():
@@ -286,4 +286,4 @@ class Scrapes:
                 before_ms, before = at_ms, values
         for (end_ms, start_ms), (metrics, closes, faults) in sorted(made.items(), key=lambda one: one[0]):
             report = self.report(host_name, start_ms, end_ms, 1, metrics) if metrics else None
-            yield Window(host_name, report, closes, faults)
+            yield ScrapeWindow(host_name, report, closes, faults)

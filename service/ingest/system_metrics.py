@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from contract.metrics import LAST_CORE, Cpu, Distribution, Load, Memory, Metric
-from service.ingest.scrapes import START, Conventions, Key, Place, Values
+from service.ingest.scrapes import START, Conventions, Key, Slot, Values
 
 UTILIZATION: Final = "system.cpu.utilization"
 TIME: Final = "system.cpu.time"
@@ -39,22 +39,22 @@ _WHOLE: Final = ""
 Attributes = Mapping[str, Any]
 
 
-def gauge_place(name: str, attributes: Attributes) -> Place | None:
+def gauge_place(name: str, attributes: Attributes) -> Slot | None:
     """Where a point of one of `GAUGES` belongs; None where it says nothing that is kept, as of free memory.
 
     Raises ValueError where an attribute is not what it has to be.
     """
     if name in _LOADS:
-        return Place("load", ("", _LOADS[name]))
+        return Slot("load", ("", _LOADS[name]))
     if name == _MEMORY:
-        return Place("memory", ("", "used")) if _first(attributes, _MEMORY_STATES) in (None, "used") else None
+        return Slot("memory", ("", "used")) if _first(attributes, _MEMORY_STATES) in (None, "used") else None
     key = _core(attributes), _first(attributes, _MODES) or ""
     if key[1] not in ("", *_IDLE, *_BUSY):
         return None
-    return Place("utilization", key) if key == (_WHOLE, "") else Place("utilization by mode and core", key)
+    return Slot("utilization", key) if key == (_WHOLE, "") else Slot("utilization by mode and core", key)
 
 
-def time_place(cumulative: bool, attributes: Attributes) -> Place | None:
+def time_place(cumulative: bool, attributes: Attributes) -> Slot | None:
     """Where a point of `TIME` belongs; None for a mode that is a part of others, as of guests, or of nobody's knowing.
 
     Raises ValueError where an attribute is not what it has to be.
@@ -62,7 +62,7 @@ def time_place(cumulative: bool, attributes: Attributes) -> Place | None:
     mode = _first(attributes, _MODES)
     if mode is None:
         raise ValueError("expected cpu.mode or state, got neither")
-    place = Place("time" if cumulative else "time of a window", (_core(attributes), mode))
+    place = Slot("time" if cumulative else "time of a window", (_core(attributes), mode))
     return place if mode in (*_IDLE, *_BUSY) else None
 
 

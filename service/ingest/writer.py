@@ -26,7 +26,7 @@ _LOOK_S = 0.2
 _RETRY_S = 1.0
 
 
-class Writer:
+class WriterThread:
     """A thread that writes whenever this process has the lease."""
 
     def __init__(

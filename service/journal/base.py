@@ -48,4 +48,4 @@ class Log(Protocol):
         """Put a copy of what this machine has of it into an empty `folder`, in a `held` block."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the journal's files."""

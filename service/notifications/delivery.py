@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from standardwebhooks.webhooks import Webhook
 
 from contract.retry import retry_after_s
-from service.notifications.queue import Message
+from service.notifications.queue import QueuedNotification
 from service.notifications.targets import ForbiddenAddress, Target, check_host
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class DeliveryFailed(Exception):
         """The receiver asks for so much time."""
 
 
-def deliver(target: Target, message: Message, *, private: bool) -> None:
+def deliver(target: Target, message: QueuedNotification, *, private: bool) -> None:
     """Send a message to its target, to an address that is not public only where `private` allows it.
 
     Raises DeliveryFailed.

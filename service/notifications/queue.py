@@ -65,7 +65,7 @@ class AlertRule(Protocol):
         """For so long changes are collected into one notification, in ms."""
 
 
-class Message(NamedTuple):
+class QueuedNotification(NamedTuple):
     """One notification to one target."""
 
     id: str
@@ -166,7 +166,7 @@ class NotificationQueue:
         ).fetchone()
         is_full = waiting >= _MAX_WAITING
         about = {"severity": rule.severity, "description": rule.description, **facts}
-        message = Message(
+        message = QueuedNotification(
             id=f"msg_{secrets.token_hex(16)}",
             rule=rule.name,
             target=target,
@@ -190,7 +190,7 @@ class NotificationQueue:
             "summary": "this is a test", "link": None, "repeated": False,
         }  # fmt: skip
         about = {"severity": "info", "description": "A test notification: nothing is wrong."}
-        message = Message(
+        message = QueuedNotification(
             id=f"msg_{secrets.token_hex(16)}",
             rule=TEST_RULE,
             target=target,
@@ -206,11 +206,11 @@ class NotificationQueue:
         self._control.attempt(lambda: self._put(message))
         return message.id
 
-    def _put(self, message: Message) -> None:
+    def _put(self, message: QueuedNotification) -> None:
         with self._control.transaction() as db:
             db.execute(f"INSERT INTO notify_message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", message)
 
-    def due(self, now_ms: int, busy: set[str]) -> list[Message]:
+    def due(self, now_ms: int, busy: set[str]) -> list[QueuedNotification]:
         """The oldest waiting message of each target that is not busy, where that one is due; it collects no more.
 
         Younger ones of the target wait for it, so that none overtakes another; one that is to be delivered again has
@@ -221,7 +221,7 @@ class NotificationQueue:
         found = self._control.attempt(lambda: self._due(now_ms))
         return [message for message in found.values() if message.target not in busy]
 
-    def _due(self, now_ms: int) -> dict[str, Message]:
+    def _due(self, now_ms: int) -> dict[str, QueuedNotification]:
         with self._control.transaction() as db:
             db.execute(
                 "UPDATE notify_message SET state = 'waiting', due_ms = min(due_ms, :now)"
@@ -236,7 +236,7 @@ class NotificationQueue:
                 {"now": now_ms},
             ).fetchall()
         # Of one target the last is taken, which is none that was rejected where there are both.
-        return {message.target: message for message in map(Message._make, rows)}
+        return {message.target: message for message in map(QueuedNotification._make, rows)}
 
     def has_due(self, now_ms: int) -> bool:
         """Whether a message is due at `now_ms`."""
@@ -247,7 +247,7 @@ class NotificationQueue:
             )
         )
 
-    def finish(self, message: Message, state: str, error: str = "") -> None:
+    def finish(self, message: QueuedNotification, state: str, error: str = "") -> None:
         """Note that a message was delivered, or is given up."""
 
         def note() -> None:
@@ -260,7 +260,7 @@ class NotificationQueue:
 
         self._control.attempt(note)
 
-    def postpone(self, message: Message, due_ms: int, error: str, *, rejected: bool = False) -> None:
+    def postpone(self, message: QueuedNotification, due_ms: int, error: str, *, rejected: bool = False) -> None:
         """Note that a message is to be tried again; `rejected` where its receiver has said no to this very one."""
 
         def note() -> None:
@@ -288,7 +288,7 @@ class NotificationQueue:
                 > 0
             )
 
-    def messages(self, state: str | None, limit: int, after: tuple[int, str] | None = None) -> list[Message]:
+    def messages(self, state: str | None, limit: int, after: tuple[int, str] | None = None) -> list[QueuedNotification]:
         """Messages, newest first, behind the one of a time (epoch ms) and an id."""
         created_ms, identity = after or (None, None)
         rows = self._control.read(
@@ -296,12 +296,12 @@ class NotificationQueue:
             " created_ms < :created OR (created_ms = :created AND id > :id)) ORDER BY created_ms DESC, id LIMIT :limit",
             {"state": state, "created": created_ms, "id": identity, "limit": limit},
         )
-        return [Message(*row) for row in rows]
+        return [QueuedNotification(*row) for row in rows]
 
-    def message(self, identity: str) -> Message | None:
+    def message(self, identity: str) -> QueuedNotification | None:
         """One message by its id; None where there is none."""
         rows = self._control.read(f"SELECT {_COLUMNS} FROM notify_message WHERE id = ?", (identity,))
-        return Message(*rows[0]) if rows else None
+        return QueuedNotification(*rows[0]) if rows else None
 
     @property
     def waiting(self) -> int:

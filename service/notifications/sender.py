@@ -11,7 +11,7 @@ from contract import times
 from contract.retry import Backoff
 from service.control.database import ControlError
 from service.notifications.delivery import DeliveryFailed
-from service.notifications.queue import MAX_PAUSE_MS, Message, NotificationQueue
+from service.notifications.queue import MAX_PAUSE_MS, NotificationQueue, QueuedNotification
 from service.notifications.targets import Target
 
 _log = logging.getLogger("loadlens.service")
@@ -31,7 +31,7 @@ class NotificationSender:
         self,
         queue: NotificationQueue,
         targets: Callable[[], Mapping[str, Target]],
-        deliver: Callable[[Target, Message], None],
+        deliver: Callable[[Target, QueuedNotification], None],
         *,
         is_mine: Callable[[], bool] = lambda: True,
         grace_s: float = 5.0,
@@ -89,7 +89,7 @@ class NotificationSender:
                 _log.exception("notifications cannot be read; trying again")
                 self._stopping.wait(_PAUSE_S)
 
-    def _attempt(self, message: Message) -> None:
+    def _attempt(self, message: QueuedNotification) -> None:
         try:
             self._try(message)
         except ControlError as error:
@@ -104,7 +104,7 @@ class NotificationSender:
         finally:
             self._busy.discard(message.target)
 
-    def _try(self, message: Message) -> None:
+    def _try(self, message: QueuedNotification) -> None:
         try:
             self._hand_over(message)
         except DeliveryFailed as error:
@@ -120,13 +120,13 @@ class NotificationSender:
             self.delivered += 1
             self._queue.finish(message, "delivered")
 
-    def _hand_over(self, message: Message) -> None:
+    def _hand_over(self, message: QueuedNotification) -> None:
         target = self._targets().get(message.target)
         if target is None:
             raise DeliveryFailed(f"target {message.target} is not known any more", permanent=True)
         self._deliver(target, message)
 
-    def _fail(self, message: Message, error: DeliveryFailed) -> None:
+    def _fail(self, message: QueuedNotification, error: DeliveryFailed) -> None:
         self.failures += 1
         self.failures_of[message.target] += 1
         now_ms = times.now_ms()

@@ -20,7 +20,7 @@ Make = Callable[[ReportRequest, int], Awaitable[FinishedReport | ReportRefused]]
 """Makes a report for a schedule, which is named by its id; raises TooManyReports and ReportFailed."""
 
 
-class Scheduler:
+class ReportScheduler:
     """Everything here runs on the event loop; what was due while the service was down is made once, when it is back."""
 
     def __init__(self, schedules: Schedules, make: Make) -> None:
@@ -31,7 +31,7 @@ class Scheduler:
         """Runs that made no report."""
 
     def start(self) -> None:
-        """Begin to look what is due."""
+        """Begin to make reports when they are due."""
         self._task = asyncio.create_task(self._look_after())
 
     async def stop(self) -> None:

@@ -1,7 +1,8 @@
 """The query engine: which series a question is about, their frames named and resampled; how long what is kept.
 
-A store loads the pieces of a plan (`analytics.frames.tiers`) as DataFrames, `Selection.resampled` makes the answer of
-them with `analytics.resample`. Retention is part of the plan: what is kept no longer is neither asked for nor taken.
+A store loads the pieces of a plan (`analytics.frames.tiers`) as DataFrames, `WindowSelection.resampled` makes the
+answer of them with `analytics.resample`. Retention is part of the plan: what is kept no longer is neither asked for nor
+taken.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,43 +18,17 @@ from analytics.frames.columns import concatenate
 from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints, order_of
 from analytics.frames.resampling import resample, resample_at
-from analytics.frames.tiers import RAW
 from contract.labels import NOT_LABELLED, label_of
-from contract.times import MINUTE_MS
 from service.stores.base import Question
 from service.stores.cells import CellRows, cells_of, sums_of, totals_of
-from service.stores.memtable import LoadedRows, WindowsInMemory, marked, rows_of
+from service.stores.retention import TIERS, Retention
 from service.stores.series import WHOLE, SeriesIndex, User
+from service.stores.sorted_windows import LoadedRows, WindowsInMemory, marked, rows_of
 from service.stores.systems import SystemsOverTime, by_number
-
-TIERS = (5 * MINUTE_MS, 60 * MINUTE_MS, 24 * 60 * MINUTE_MS)
-"""The widths of the rollups in ms, finest first; each divides the next."""
-
-
-class Retention:
-    """How long each tier is kept in ms, `RAW` (windows) among them, None for ever; finer ones not longer."""
-
-    def __init__(self, tiers: Sequence[int], kept_ms: Sequence[int | None]) -> None:
-        self._kept = dict(zip((RAW, *tiers), kept_ms, strict=True))
-
-    @property
-    def longest_ms(self) -> int | None:
-        """How long the coarsest tier is kept."""
-        return next(reversed(self._kept.values()))
-
-    def since(self, tier: int, now_ms: int) -> int:
-        """The time from which a tier is kept."""
-        kept = self._kept[tier]
-        return 0 if kept is None else now_ms - kept
-
-    def finest_ms(self, start_ms: int, now_ms: int) -> int:
-        """A rate for a range from `start_ms` must be a multiple of this."""
-        tiers = list(self._kept)
-        return max(next((tier for tier in tiers if self.since(tier, now_ms) <= start_ms), tiers[-1]), 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class WindowSelection:
     """Which windows to read, and what they are called in the answer."""
 
     question: Question
@@ -166,17 +141,17 @@ def _is_whole_fleet(question: Question) -> bool:
     return asked == (None, None, None, False, "whole")
 
 
-def select(index: SeriesIndex, question: Question) -> Selection:
+def select(index: SeriesIndex, question: Question) -> WindowSelection:
     """The series that a question is about."""
     if _is_whole_fleet(question):
         series, rank = index.of_machines(question.quantity.name)
-        return Selection(question, series, pd.DataFrame(index=range(len(series))), rank, index.bounded())
+        return WindowSelection(question, series, pd.DataFrame(index=range(len(series))), rank, index.bounded())
     if (question.user_id, question.by, question.users, question.cores) == (None, "user", None, "whole"):
         return _of_each_machine(index, question)
     return _selected(index, question)
 
 
-def _of_each_machine(index: SeriesIndex, question: Question) -> Selection:
+def _of_each_machine(index: SeriesIndex, question: Question) -> WindowSelection:
     """The series of every machine, made once as long as none joins.
 
     One selection is kept for each quantity of whole machines, so that what is kept has a limit.
@@ -184,12 +159,12 @@ def _of_each_machine(index: SeriesIndex, question: Question) -> Selection:
     key = question.quantity.name
     state = index.state
     made, kept = index.selected.get(key, (None, None))
-    selection: Selection = kept if kept is not None and made == state else _all_machines(index, question)
+    selection: WindowSelection = kept if kept is not None and made == state else _all_machines(index, question)
     index.selected[key] = state, selection
     return replace(selection, question=question)
 
 
-def _all_machines(index: SeriesIndex, question: Question) -> Selection:
+def _all_machines(index: SeriesIndex, question: Question) -> WindowSelection:
     series, rank = index.of_machines(question.quantity.name)
     names = np.array([index.all[number - 1].user_id for number in series.tolist()], object)
     in_order = names[np.argsort(rank)].tolist()
@@ -199,10 +174,10 @@ def _all_machines(index: SeriesIndex, question: Question) -> Selection:
         code_of = {name: place for place, name in enumerate(in_order)}
         code = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
     users = pd.Categorical.from_codes(code, pd.Index(in_order, dtype="str"), ordered=True)
-    return Selection(question, series, pd.DataFrame({"user": users}), rank, index.bounded())
+    return WindowSelection(question, series, pd.DataFrame({"user": users}), rank, index.bounded())
 
 
-def _selected(index: SeriesIndex, question: Question) -> Selection:
+def _selected(index: SeriesIndex, question: Question) -> WindowSelection:
     user_id = question.user_id
     if user_id is None:
         found = _of_fleet(index, question)
@@ -229,7 +204,7 @@ def _selected(index: SeriesIndex, question: Question) -> Selection:
     rank[order] = np.arange(len(found))
     series = np.array([number for number, _, _ in found], np.int64)
     labelled = pd.DataFrame(labels, index=range(len(found)))
-    return Selection(question, series, labelled, rank, index.bounded(), systems)
+    return WindowSelection(question, series, labelled, rank, index.bounded(), systems)
 
 
 _Found = list[tuple[int, User, int]]
@@ -261,7 +236,7 @@ _FEW = 256
 """Up to so many series are found one by one; for more all windows are looked through."""
 
 
-def in_memory(memtables: Sequence[WindowsInMemory], chosen: Selection) -> Iterator[LoadedRows]:
+def in_memory(memtables: Sequence[WindowsInMemory], chosen: WindowSelection) -> Iterator[LoadedRows]:
     """The chosen windows of some memtables, a part at a time."""
     question = chosen.question
     for memtable in memtables:
@@ -271,7 +246,7 @@ def in_memory(memtables: Sequence[WindowsInMemory], chosen: Selection) -> Iterat
             yield from _of_batches(_batches(memtable, chosen), chosen)
 
 
-def _together(memtable: WindowsInMemory, chosen: Selection) -> Iterator[LoadedRows]:
+def _together(memtable: WindowsInMemory, chosen: WindowSelection) -> Iterator[LoadedRows]:
     """The windows of all machines: as buckets of those pieces that lie within the range, one by one of the others."""
     question = chosen.question
     width = TIERS[0]
@@ -286,14 +261,14 @@ def _together(memtable: WindowsInMemory, chosen: Selection) -> Iterator[LoadedRo
         yield LoadedRows.of(windows)
 
 
-def _of_batches(batches: Iterable[pa.RecordBatch], chosen: Selection) -> Iterator[LoadedRows]:
+def _of_batches(batches: Iterable[pa.RecordBatch], chosen: WindowSelection) -> Iterator[LoadedRows]:
     for batch in batches:
         places = chosen.places_in(batch["series"].to_numpy(), batch["time"].to_numpy())
         if len(places):
             yield rows_of(batch.take(pa.array(places)), chosen.bounded, histograms=chosen.question.histograms)
 
 
-def _batches(memtable: WindowsInMemory, chosen: Selection) -> list[pa.RecordBatch]:
+def _batches(memtable: WindowsInMemory, chosen: WindowSelection) -> list[pa.RecordBatch]:
     if len(chosen.series) > _FEW:
         return memtable.batches()
     found = memtable.of_series(chosen.series)

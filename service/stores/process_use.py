@@ -94,7 +94,7 @@ def tables_of(entries: Sequence[UseEntry]) -> UseTables:
 
 
 def tables_of_rows(windows: Sequence[tuple[object, ...]], uses: Sequence[tuple[object, ...]]) -> UseTables:
-    """Rows as tables."""
+    """Tables of rows that are in the order of the schemas' columns."""
     return UseTables(_table(windows, WINDOWS_SCHEMA), _table(uses, USES_SCHEMA))
 
 

@@ -8,7 +8,7 @@ from service.stream.channels import Channel, StreamFormat
 from service.stream.subscription import Subscription
 
 
-class Consumer:
+class StreamConsumer:
     """Follows from behind offset `after`, or from now on.
 
     `chunks` gives encoded events: what is asked for, in order, each once; `gap` or `missed` where the journal has

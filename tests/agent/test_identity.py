@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.identity import Identity, Interface, NoIdentity, first_real_address, identity
+from agent.identity import HostIdentity, Interface, NoIdentity, first_real_address, identity
 
 MAC = "6a:d6:96:d3:45:35"
 OTHER = "0a:42:ac:11:00:02"
@@ -73,7 +73,7 @@ def test_this_machine_has_the_address_of_one_of_its_interfaces() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads os-release")
 def test_the_system_is_named_without_what_changes_with_each_update() -> None:
     me = identity("u")
-    assert isinstance(me, Identity)
+    assert isinstance(me, HostIdentity)
     assert me.os_type == "Linux"
     assert me.os_version
     assert "(" not in me.os_version

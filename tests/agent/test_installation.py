@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from agent.cli import main as agent
-from agent.installation import File, InstallError, InstallSettings, Plan, given, main, plan_for, program_of
+from agent.installation import File, InstallError, InstallPlan, InstallSettings, given, main, plan_for, program_of
 from agent.settings import AgentSettings
 from contract.settings import load
 
@@ -22,7 +22,7 @@ SETTINGS = InstallSettings(
 )  # fmt: skip
 
 
-def file_of(plan: Plan, suffix: str) -> File:
+def file_of(plan: InstallPlan, suffix: str) -> File:
     (found,) = [file for file in plan.files if str(file.path).endswith(suffix)]
     return found
 
@@ -96,6 +96,62 @@ def test_windows_gets_a_task_and_a_file_of_settings(tmp_path: Path) -> None:
         == r"-m agent --config C:\ProgramData\loadlens\agent.toml"
     )
     assert [command[0] for command in plan.commands] == ["icacls", "schtasks", "schtasks"]
+
+
+LAUNCHD = {
+    "Label": str, "ProgramArguments": list, "EnvironmentVariables": dict, "RunAtLoad": bool, "KeepAlive": bool,
+    "ThrottleInterval": int, "ProcessType": str, "Umask": int, "StandardErrorPath": str,
+}  # fmt: skip
+"""The keys of launchd.plist(5) that are used, with their types."""
+TASK = {
+    "Task": ("RegistrationInfo", "Triggers", "Principals", "Settings", "Actions"), "RegistrationInfo": ("Description",),
+    "Triggers": ("BootTrigger", "RegistrationTrigger"), "BootTrigger": ("Repetition", "Enabled"),
+    "RegistrationTrigger": ("Repetition", "Enabled"), "Repetition": ("Interval", "StopAtDurationEnd"),
+    "Principals": ("Principal",), "Principal": ("UserId", "RunLevel"),
+    "Settings": ("MultipleInstancesPolicy", "DisallowStartIfOnBatteries", "StopIfGoingOnBatteries",
+                 "StartWhenAvailable", "ExecutionTimeLimit"),
+    "Actions": ("Exec",), "Exec": ("Command", "Arguments"),
+}  # fmt: skip
+"""What the Task Scheduler's schema has in each element, of what is used; its order is this."""
+VALUES = {
+    "Enabled": "true|false", "Interval": "PT[1-9][0-9]*M", "StopAtDurationEnd": "true|false", "UserId": "S-1-5-19",
+    "RunLevel": "LeastPrivilege|HighestAvailable", "DisallowStartIfOnBatteries": "true|false",
+    "MultipleInstancesPolicy": "Parallel|Queue|IgnoreNew|StopExisting", "StopIfGoingOnBatteries": "true|false",
+    "StartWhenAvailable": "true|false", "ExecutionTimeLimit": "PT0S", "Description": ".+", "Command": ".+",
+    "Arguments": ".+",
+}  # fmt: skip
+
+
+def test_a_property_list_has_keys_and_types_that_launchd_knows() -> None:
+    (file,) = plan_for(SETTINGS, PROGRAM, "darwin").files
+    document = plistlib.loads(file.content)
+    assert {name: type(value) for name, value in document.items()} == LAUNCHD
+    assert all(
+        type(text) is str for text in [*document["ProgramArguments"], *document["EnvironmentVariables"].values()]
+    )
+    assert document["ProcessType"] in ("Background", "Standard", "Adaptive", "Interactive")
+    # launchd takes no file that others may write to.
+    assert not file.mode & 0o022
+
+
+def test_a_task_has_elements_and_values_that_the_schema_knows() -> None:
+    text = file_of(plan_for(SETTINGS, PROGRAM, "win32"), ".xml").content.decode("utf-16")
+    assert text.startswith('<?xml version="1.0" encoding="UTF-16"?>')
+    root = ElementTree.fromstring(text.partition("\n")[2])
+    for element in root.iter():
+        name = element.tag.removeprefix("{http://schemas.microsoft.com/windows/2004/02/mit/task}")
+        inside = tuple(child.tag.rpartition("}")[2] for child in element)
+        if name in TASK:
+            assert inside == TASK[name]
+        else:
+            assert re.fullmatch(VALUES[name], element.text or ""), name
+
+
+def test_a_task_is_begun_again_whenever_it_ended() -> None:
+    """Restarting on failure would be of tasks that cannot be begun, and not of programs that end."""
+    task = file_of(plan_for(SETTINGS, PROGRAM, "win32"), ".xml").content.decode("utf-16")
+    assert task.count("<Interval>PT1M</Interval>") == 2
+    assert "<MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>" in task
 
 
 def test_only_what_is_given_is_kept() -> None:

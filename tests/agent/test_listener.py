@@ -9,7 +9,7 @@ from threading import Event, Thread
 import pytest
 
 from agent.connection import Connection
-from agent.identity import Identity
+from agent.identity import HostIdentity
 from agent.listener import Listener
 from agent.plan import CommandBox
 from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFile
@@ -67,7 +67,7 @@ def listened(tmp_path: Path, server: Server, **bounds: float) -> Iterator[Remote
     url = f"http://127.0.0.1:{server.port}"
     own = SettingsInForce(interval=0.05, samples=100, metrics=["cpu"])
     remote = RemoteConfigurationClient(
-        own, Identity("a/b c", "Linux", "x"), RemoteStateFile(tmp_path, url), Connection(url, None), CommandBox()
+        own, HostIdentity("a/b c", "Linux", "x"), RemoteStateFile(tmp_path, url), Connection(url, None), CommandBox()
     )
     remote.registered.set()
     closing = Event()

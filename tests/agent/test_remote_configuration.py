@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
-from agent.identity import Identity
+from agent.identity import HostIdentity
 from agent.plan import CommandBox
 from agent.probes import PROBES
 from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFile
@@ -61,7 +61,7 @@ class Controlled:
         soon = Backoff(uniform=lambda _least, _most: 0.02, retry_after_cap_s=0.0)
         self.remote = RemoteConfigurationClient(
             OWN,
-            Identity("me", "Linux", "x"),
+            HostIdentity("me", "Linux", "x"),
             RemoteStateFile(directory, URL),
             connection,
             self.commands,

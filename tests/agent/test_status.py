@@ -20,7 +20,7 @@ from agent.heartbeat import Heartbeat, HeartbeatFile, read_heartbeat
 from agent.status import StatusSettings, look
 from contract import times
 from contract.agent_settings import SettingsInForce
-from contract.checkup import Finding
+from contract.checkup import CheckResult
 from tests.support.agents import ROOT, Answering, RunningAgent, wait_until
 
 NOBODY = "http://127.0.0.1:9"
@@ -83,11 +83,11 @@ def beating(directory: Path, **members: object) -> Path:
     return directory
 
 
-def found(directory: Path, url: str | None = NOBODY, token: str | None = None) -> list[Finding]:
+def found(directory: Path, url: str | None = NOBODY, token: str | None = None) -> list[CheckResult]:
     return list(look(StatusSettings(spool_dir=directory, url=url, token=token)))
 
 
-def failing(findings: list[Finding]) -> dict[str, Finding]:
+def failing(findings: list[CheckResult]) -> dict[str, CheckResult]:
     return {finding.about: finding for finding in findings if finding.state == "fails"}
 
 
@@ -223,7 +223,7 @@ def test_a_real_agent_is_found_by_its_spool_and_missed_when_it_has_ended(tmp_pat
         wait_until(lambda: (beat := read_heartbeat(tmp_path)) and beat.problem and beat.waiting, "a problem is noted")
         done = status()
         assert (done.returncode, done.stderr) == (1, "")
-        findings = msgspec.json.decode(done.stdout, type=dict[str, bool | list[Finding]])["findings"]
+        findings = msgspec.json.decode(done.stdout, type=dict[str, bool | list[CheckResult]])["findings"]
         assert isinstance(findings, list)
         assert {"service", "reports"} == failing(findings).keys()
         assert agent.stop() == 0

@@ -50,7 +50,10 @@ TABLES: dict[str, list[list[str]]] = {
     ],
     "who": [
         ["burner-red", "burner-green", "burner-blue"],
-        ["loadlens-agent, 20 Hz, all metrics, names", "pidstat -u -r, 1 Hz*"],
+        [
+            "loadlens-agent, 20 Hz, all metrics, names", "pidstat -u -r, 1 Hz*", "Netdata's apps.plugin, 1 Hz*",
+            "the netdata that runs it, 1 Hz*",
+        ],
     ],
     "importing": [["into a service", "into files"]],
     "disk": [
@@ -158,6 +161,7 @@ TABLES: dict[str, list[list[str]]] = {
         [*["the first * points left out"] * 5, *["noise added, seed ?"] * 3],
     ],
     "page": [["20*"]],
+    "export": [["loadlens-analytics report fleet"]],
     "report": [
         [
             "command, Parquet file, HTML", "command, running service, HTML", "service, GET /reports/fleet",
@@ -179,6 +183,7 @@ TABLES: dict[str, list[list[str]]] = {
             "1,000,000 agents, 64 writers, 64 groups",
         ]
     ],
+    "agents": [["50 agents, now"]],
     "start": [["the service, now"]],
     "stream": [
         [

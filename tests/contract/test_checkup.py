@@ -3,15 +3,15 @@
 import msgspec
 import pytest
 
-from contract.checkup import Finding, as_document, exit_code, in_words
+from contract.checkup import CheckResult, as_document, exit_code, in_words
 
-WORKS = Finding("service", "works", "It answers.")
-NOTE = Finding("agent", "note", "It is paused.")
-FAILS = Finding("spool", "fails", "It fills: " + "many words " * 20, "Let the service take reports " + "soon " * 20)
+WORKS = CheckResult("service", "works", "It answers.")
+NOTE = CheckResult("agent", "note", "It is paused.")
+FAILS = CheckResult("spool", "fails", "It fills: " + "many words " * 20, "Let the service take reports " + "soon " * 20)
 
 
 @pytest.mark.parametrize(("findings", "code"), [([], 0), ([WORKS, NOTE], 0), ([WORKS, FAILS], 1)])
-def test_only_what_fails_makes_the_exit_code_1(findings: list[Finding], code: int) -> None:
+def test_only_what_fails_makes_the_exit_code_1(findings: list[CheckResult], code: int) -> None:
     assert exit_code(findings) == code
     assert as_document(findings)["works"] is (code == 0)
 
@@ -25,7 +25,7 @@ def test_words_fit_80_characters_and_each_remedy_stands_below_its_finding() -> N
 
 
 def test_text_from_elsewhere_tells_the_terminal_nothing() -> None:
-    assert "\x1b" not in in_words([Finding("service", "fails", "\x1b[31mred\n\x07")])
+    assert "\x1b" not in in_words([CheckResult("service", "fails", "\x1b[31mred\n\x07")])
 
 
 def test_programs_get_the_findings_as_json() -> None:

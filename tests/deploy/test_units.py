@@ -10,13 +10,17 @@ import pytest
 from agent.settings import AgentSettings
 from contract.settings import Settings
 from contract.settings.fields import settings_of
+from service.commands.forward.command import ForwardSettings
 from service.settings import ServiceSettings
 from tests.support.running import ROOT
 
-UNITS = {"loadlens-agent.service": ROOT / "agent", "loadlens-service.service": ROOT / "deploy"}
+UNITS = {
+    "loadlens-agent.service": ROOT / "agent", "loadlens-service.service": ROOT / "deploy",
+    "loadlens-forward.service": ROOT / "deploy",
+}  # fmt: skip
 
 
-@pytest.fixture(params=["loadlens-agent.service", "loadlens-service.service"])
+@pytest.fixture(params=[*UNITS])
 def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A unit with a program that exists on every machine."""
     if shutil.which("systemd-analyze") is None:
@@ -36,7 +40,7 @@ def test_systemd_takes_the_unit_as_it_is(installed: Path) -> None:
 
 
 def test_systemd_rates_the_exposure_as_low(installed: Path) -> None:
-    threshold = {"loadlens-agent.service": 20, "loadlens-service.service": 25}[installed.name]
+    threshold = 20 if installed.name == "loadlens-agent.service" else 25
     command = ["systemd-analyze", "security", "--offline=yes", f"--threshold={threshold}", installed]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "unrecognized option" in done.stderr:
@@ -45,7 +49,12 @@ def test_systemd_rates_the_exposure_as_low(installed: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "kind"), [("loadlens-agent.service", AgentSettings), ("loadlens-service.service", ServiceSettings)]
+    ("unit", "kind"),
+    [
+        ("loadlens-agent.service", AgentSettings),
+        ("loadlens-service.service", ServiceSettings),
+        ("loadlens-forward.service", ForwardSettings),
+    ],
 )
 def test_the_variables_it_names_are_settings(unit: str, kind: type[Settings]) -> None:
     variables = set(re.findall(r"LOADLENS_\w+", (UNITS[unit] / unit).read_text()))

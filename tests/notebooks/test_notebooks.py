@@ -1,10 +1,11 @@
 """The notebooks: kept without outputs, and running from top to bottom against a service with demo data."""
 
 import functools
+import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from contract import times
+from tests.support import nightly_backup
+from tests.support.reports import post
 from tests.support.running import ROOT, RunningService, clean_environment
 
 pytestmark = pytest.mark.server
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+*OF_WINDOWS, WHO = NOTEBOOKS
+"""Those that windows are enough for, and the one that a service with processes is needed for."""
 SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 MACHINES = "12"
 
@@ -31,8 +37,26 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield service.url
 
 
-def test_there_are_four() -> None:
-    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
+@pytest.fixture(scope="module")
+def of_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service with a machine that says which processes use its CPU: backups at 14:00, mostly."""
+    with RunningService(tmp_path_factory.mktemp("processes") / "data") as service, service.client() as client:
+        for reports in _hundreds(nightly_backup.reports("db-1", times.now_ms())):
+            assert post(client, *reports).status_code == 202
+        yield service.url
+
+
+def test_there_are_five() -> None:
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+def test_the_notebook_on_processes_names_who_did_it(of_processes: str, tmp_path: Path) -> None:
+    notebook = run(WHO, of_processes, tmp_path)
+    over_time, compared = figures_of(notebook)
+    assert [trace["name"] for trace in over_time["data"]] == ["backup.service", "postgresql.service", "others"]
+    assert "backup.service did 77% of the busiest 1h" in compared["layout"]["title"]["text"]
+    said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    assert "backup.service did most of" in said
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -45,7 +69,7 @@ def test_a_notebook_is_kept_without_outputs_and_takes_parameters(path: Path) -> 
     assert "source" in cells[0].source
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OF_WINDOWS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom_and_says_something(path: Path, url: str, tmp_path: Path) -> None:
     assert len(figures_of(run(path, url, tmp_path))) >= 2
 
@@ -78,7 +102,7 @@ def drawn(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 @pytest.mark.parametrize("data", ["one machine", "one hour"])
-@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OF_WINDOWS[1:], ids=lambda path: path.stem)
 def test_a_notebook_runs_on_little_data(path: Path, data: str, drawn: Callable[[Path, str], list[Any]]) -> None:
     assert drawn(path, data)
 
@@ -88,6 +112,12 @@ def test_the_notebook_on_anomalies_shows_one(drawn: Callable[[Path, str], list[A
     [path] = [path for path in NOTEBOOKS if path.stem.startswith("03")]
     traces = [trace for figure in drawn(path, "one machine") for trace in figure["data"]]
     assert any(trace.get("name") == "anomaly" and trace["x"] for trace in traces)
+
+
+def _hundreds(reports: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    rest = iter(reports)
+    while some := tuple(itertools.islice(rest, 100)):
+        yield some
 
 
 def run(path: Path, source: str, folder: Path) -> nbformat.NotebookNode:

@@ -77,7 +77,7 @@ class _Values:
         return float(np.abs(np.frombuffer(self._values) - value).min()) if self._values else math.inf
 
     def in_order(self) -> "array[float]":
-        """As they came."""
+        """The extremes in the order in which they came, the oldest first."""
         full = len(self._values) == self.size
         return self._values[self._next :] + self._values[: self._next] if full else self._values
 
@@ -102,6 +102,7 @@ class Extremes:
         "_usual_low",
         "_values",
         "iqr",
+        "ready",
         "scale",
     )
 
@@ -126,6 +127,8 @@ class Extremes:
         self._samples = _Window(max(int(_SAMPLED * tuning.memory), 1) * _SAMPLES_A_BLOCK)
         self._values = _Values(tuning.memory * min(tuning.window, _MAX_VALUES_A_BLOCK)) if keeps_values else None
         self._blocks = 0
+        self.ready = False
+        """Whether enough blocks are known for a verdict."""
         self._seen = 0
         self._every = tuning.window // _SAMPLES_A_BLOCK
         self._highest = self._lowest = -math.inf
@@ -134,22 +137,27 @@ class Extremes:
         self._bounds: tuple[float, float, float] | None = None
         self._measure()
 
-    @property
-    def ready(self) -> bool:
-        """Whether enough blocks are known for a verdict."""
-        return self._blocks >= self._tuning.learning
-
-    def surprise(self, value: float, resolution: float) -> float:
+    def meet(self, value: float, resolution: float) -> float:
         """How surprising `value` is: -log10 of how many as surprising are expected in a memory's time; 0 to `LIMIT`.
 
-        `resolution` is the smallest difference that means anything, for quantities that never varied.
+        Then it is known. `resolution` is the smallest difference that means anything, for quantities that never varied.
         """
-        surprise = 0.0
-        if self._high is not None and value > self._usual_high:
-            surprise = self._beyond(self._high.ordered, value, value, resolution)
-        if self._low is not None and -value > self._usual_low:
-            surprise = max(surprise, self._beyond(self._low.ordered, -value, value, resolution))
-        return min(surprise, LIMIT)
+        # Most values are between both, and this is asked of each quantity of each point: no more calls than that takes.
+        is_usual = value <= self._usual_high and -value <= self._usual_low
+        surprise = 0.0 if is_usual or not self.ready else self._surprise(value, resolution)
+        if self._seen % self._every == 0:
+            self._samples.add(value)
+            self._measure()
+        if self._values is not None:
+            self._values.add(value)
+        if value > self._highest:
+            self._highest = value
+        if -value > self._lowest:
+            self._lowest = -value
+        self._seen += 1
+        if self._seen == self._tuning.window:
+            self._end_block()
+        return surprise
 
     def bounds(self, resolution: float) -> tuple[float, float]:
         """Between which values no surprise raises an alarm: up to the first gap that is wide enough, on both sides."""
@@ -162,27 +170,13 @@ class Extremes:
             self._bounds = grain, low, self._first_gap(self._high.ordered, factor, grain)
         return self._bounds[1:]
 
-    def learn(self, value: float) -> None:
-        """Take a value into the memory."""
-        if self._seen % self._every == 0:
-            self._samples.add(value)
-            self._measure()
-        if self._values is not None:
-            self._values.add(value)
-        if value > self._highest:
-            self._highest = value
-        if -value > self._lowest:
-            self._lowest = -value
-        self._seen += 1
-        if self._seen == self._tuning.window:
-            if self._high is not None:
-                self._high.add(self._highest)
-            if self._low is not None:
-                self._low.add(self._lowest)
-            self._find_usual()
-            self._blocks = min(self._blocks + 1, self._tuning.memory)
-            self._seen, self._highest, self._lowest = 0, -math.inf, -math.inf
-            self._measure()
+    def _surprise(self, value: float, resolution: float) -> float:
+        surprise = 0.0
+        if self._high is not None and value > self._usual_high:
+            surprise = self._beyond(self._high.ordered, value, value, resolution)
+        if self._low is not None and -value > self._usual_low:
+            surprise = max(surprise, self._beyond(self._low.ordered, -value, value, resolution))
+        return min(surprise, LIMIT)
 
     def state(self) -> dict[str, Any]:
         """Everything it knows, as data for JSON."""
@@ -209,6 +203,16 @@ class Extremes:
         self._seen = state["seen"]
         if state["begun"] is not None:
             self._highest, self._lowest = state["begun"]
+        self._measure()
+
+    def _end_block(self) -> None:
+        if self._high is not None:
+            self._high.add(self._highest)
+        if self._low is not None:
+            self._low.add(self._lowest)
+        self._find_usual()
+        self._blocks = min(self._blocks + 1, self._tuning.memory)
+        self._seen, self._highest, self._lowest = 0, -math.inf, -math.inf
         self._measure()
 
     def _find_usual(self) -> None:
@@ -273,6 +277,7 @@ class Extremes:
         self.scale = max(self.iqr / _IQR, _range(ordered, 0.05) / _INNER_90)
         self._bounds = None
         self._scarcity = math.log10(self._tuning.memory / max(self._blocks, 1))
+        self.ready = self._blocks >= self._tuning.learning
 
 
 def _range(ordered: "array[float]", share: float) -> float:

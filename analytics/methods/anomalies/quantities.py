@@ -83,18 +83,18 @@ class Quantities:
         surprise, stillness = 0.0, 0.0
         kind: Kind = ""
         if self._recent.full:
-            surprise = _met(self._value, value - expected, resolution)
+            surprise = self._value.meet(value - expected, resolution)
             kind = "value" if surprise else ""
         self._recent.add(time_ms, value)
         if self._recent.full:
             level, spread = self._recent.level_and_spread()
-            of_level = _met(self._level, level, resolution)
+            of_level = self._level.meet(level, resolution)
             if self._recent.complete:
-                of_level = max(of_level, _met(self._trend, self._recent.mean(), resolution))
+                of_level = max(of_level, self._trend.meet(self._recent.mean(), resolution))
             stillness = self._met_stillness(spread, resolution)
             others: tuple[tuple[Kind, float], ...] = (
                 ("level", of_level),
-                ("spread", _met(self._spread, spread, resolution)),
+                ("spread", self._spread.meet(spread, resolution)),
                 ("season", self._met_season(time_ms, level, resolution)),
             )
             for other, of_other in others:
@@ -113,7 +113,7 @@ class Quantities:
 
     @classmethod
     def from_state(cls, tuning: Tuning, state: dict[str, Any]) -> "Quantities":
-        """What `state` described."""
+        """The quantities that `state` described."""
         made = cls(tuning)
         made._recent = Recent(tuning.window, state["points"], state["times"])
         made._season = Season.from_state(state["season"])
@@ -125,7 +125,7 @@ class Quantities:
         least = max(spread, resolution, _RESOLUTION * self._spread.scale)
         if least == 0:
             return 0.0  # it never moved
-        return max(_met(self._stillness, math.log(least), _STILL_RESOLUTION) - _STILL_MARGIN, 0.0)
+        return max(self._stillness.meet(math.log(least), _STILL_RESOLUTION) - _STILL_MARGIN, 0.0)
 
     def _met_season(self, time_ms: int, level: float, resolution: float) -> float:
         # A window as long as a part of the day has no time of day.
@@ -136,15 +136,9 @@ class Quantities:
         if expected is None:
             return 0.0
         is_seasonal = self._seasonal.iqr < _SEASONAL * self._level.iqr
-        surprise = _met(self._seasonal, level - expected, resolution)
+        surprise = self._seasonal.meet(level - expected, resolution)
         return surprise if is_seasonal else 0.0
 
 
 def _resolution(expected: float) -> float:
     return _RESOLUTION * abs(expected) if expected == expected else 0.0
-
-
-def _met(extremes: Extremes, value: float, resolution: float) -> float:
-    surprise = extremes.surprise(value, resolution) if extremes.ready else 0.0
-    extremes.learn(value)
-    return surprise

@@ -73,7 +73,7 @@ class Season:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Season":
-        """What `state` described."""
+        """The season that `state` described."""
         made = cls()
         for day, values in state["days"]:
             row = day % _ROWS

@@ -49,7 +49,7 @@ def forecast_grid(grid: Grid, horizon: int, levels: tuple[float, ...]) -> Result
     sample = values if n <= most else values[np.linspace(0, n - 1, most).astype(np.int64)]
     errors, scores = _experience(sample, plan, from_zero=bool(np.nanmin(values) >= 0))
 
-    def one(part: Floats) -> _Part:
+    def one(part: Floats) -> _PartForecast:
         return _forecast(part, plan, errors, scores, levels)
 
     parts, chunks = [], list(_chunks(values, plan))
@@ -75,7 +75,7 @@ def forecast_grid(grid: Grid, horizon: int, levels: tuple[float, ...]) -> Result
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _PartForecast:
     mean: Floats
     bounds: list[tuple[Floats, Floats]]
     error: Floats
@@ -92,14 +92,14 @@ def _experience(sample: Floats, plan: BacktestPlan, *, from_zero: bool) -> tuple
 
 def _forecast(
     values: Floats, plan: BacktestPlan, errors: FleetErrors, scores: Scores, levels: tuple[float, ...]
-) -> _Part:
+) -> _PartForecast:
     tried = backtest(values, plan, errors)
     seen = seen_of(values, _moments(values, plan), plan.day)
     reach = bounds_of(tried.mean, tried.residuals, seen, plan, scores, levels)
     bounds = [
         (np.minimum(tried.mean + low, tried.mean), np.maximum(tried.mean + high, tried.mean)) for low, high in reach
     ]
-    return _Part(tried.mean, bounds, tried.error, tried.baseline_error, tried.weights)
+    return _PartForecast(tried.mean, bounds, tried.error, tried.baseline_error, tried.weights)
 
 
 def _moments(values: Floats, plan: BacktestPlan) -> Ints:

@@ -164,7 +164,8 @@ def _from_means(frame: pd.DataFrame, cores: Floats, user: Ints) -> _Used:
 
 def _quantiles(group: Ints, groups: int, used: _Used, q: float) -> tuple[Floats, Floats]:
     """Of each group, the smallest value that at least a share `q` of its samples do not exceed, and its `least`."""
-    order = np.lexsort((used.value, group))
+    rises = (group[1:] > group[:-1]) | ((group[1:] == group[:-1]) & (used.value[1:] >= used.value[:-1]))
+    order = np.arange(len(group)) if rises.all() else np.lexsort((used.value, group))
     reached = np.cumsum(used.weight[order])
     ends = np.searchsorted(group[order], np.arange(groups), side="right")
     before = np.concatenate([[0.0], reached])[np.concatenate([[0], ends[:-1]])]

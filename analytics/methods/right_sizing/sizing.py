@@ -30,7 +30,7 @@ _THOUSANDTHS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Aim:
-    """What is asked for."""
+    """What a size must do: stay below a share of itself, and how often."""
 
     target: float
     quantile: float

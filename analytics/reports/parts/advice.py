@@ -53,7 +53,7 @@ class Advice:
 
     @property
     def relation(self) -> str:
-        """The same at an axis."""
+        """What sizes are counted in, as the title of an axis says it."""
         return "cores" if self.in_cores else "times the present size"
 
     def who(self, kind: Kind) -> pd.Index:

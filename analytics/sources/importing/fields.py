@@ -17,7 +17,7 @@ Unit = Literal["percent", "share", "guess"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What one field says."""
+    """What a field of somebody else's stands for, and in which unit."""
 
     kind: Kind
     target: str

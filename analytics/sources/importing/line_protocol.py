@@ -18,7 +18,7 @@ import pyarrow as pa
 from analytics.sources.importing.fields import Field, field_of
 from analytics.sources.importing.moments import milliseconds
 from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, concatenated, cores_of, frame_of_readings
-from analytics.sources.importing.samples import WHOLE, ImportFault, SetAside
+from analytics.sources.importing.samples import MAYBE_CUT, WHOLE, ImportFault, SetAside
 
 _LINE: Final = re.compile(
     r"^(?P<series>(?:[^\\ ]|\\.)+) (?P<fields>(?:[^\"\\ ]|\\.|\"(?:[^\"\\]|\\.)*\")+)(?: (?P<time>-?\d+))?\s*$"
@@ -43,7 +43,7 @@ _TELEGRAF: Final = {
 
 
 @dataclass
-class Points:
+class MeasurementPoints:
     """The points of one measurement, column by column."""
 
     measurement: str
@@ -53,7 +53,7 @@ class Points:
     lines: list[int] = field(default_factory=list)
 
     def add(self, tags: dict[str, str], values: dict[str, str | float], time: int, line: int) -> None:
-        """Take one point."""
+        """Add a point to the columns of its measurement."""
         for name, value in (*tags.items(), *values.items()):
             column = self.columns.setdefault(name, [])
             column.extend([None] * (len(self.lines) - len(column)))
@@ -85,9 +85,10 @@ def is_lines(body: bytes) -> bool:
     return False
 
 
-def points_of(path: Path, file: int, aside: SetAside) -> dict[str, Points]:
+def points_of(path: Path, file: int, aside: SetAside) -> dict[str, MeasurementPoints]:
     """The points of a file by measurement; lines that are none are set aside."""
-    found: dict[str, Points] = {}
+    found: dict[str, MeasurementPoints] = {}
+    shortest = 0
     tags_of: dict[str, tuple[str, dict[str, str]]] = {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
@@ -97,6 +98,10 @@ def points_of(path: Path, file: int, aside: SetAside) -> dict[str, Points]:
             if told is None or told["time"] is None:
                 aside.add(file, number, "no line of line protocol with a time")
                 continue
+            if not line.endswith("\n") and len(told["time"]) < shortest:
+                aside.add(file, number, MAYBE_CUT)
+                continue
+            shortest = min(shortest or len(told["time"]), len(told["time"]))
             series = told["series"]
             if series not in tags_of:
                 name, _, rest = _split(series)
@@ -104,7 +109,7 @@ def points_of(path: Path, file: int, aside: SetAside) -> dict[str, Points]:
             measurement, tags = tags_of[series]
             points = found.get(measurement)
             if points is None:
-                points = found[measurement] = Points(measurement)
+                points = found[measurement] = MeasurementPoints(measurement)
             points.add(tags, dict(_fields(told["fields"])), int(told["time"]), number)
     return found
 
@@ -169,13 +174,13 @@ def read_lines(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
     return Reading(concatenated(frames), fields, said)
 
 
-def _host_tag(points: Points, hints: Hints) -> str:
+def _host_tag(points: MeasurementPoints, hints: Hints) -> str:
     return hints.host or next(
         (tag for tag in ("host", "hostname", "instance", "server", "node") if tag in points.columns), "host"
     )
 
 
-def _fields_of(points: Points) -> dict[str, Field]:
+def _fields_of(points: MeasurementPoints) -> dict[str, Field]:
     known = _TELEGRAF.get(points.measurement)
     if known is not None:
         # The agent's memory is 1 - available / total: used_percent leaves caches out by other rules.

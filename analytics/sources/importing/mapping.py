@@ -36,7 +36,13 @@ from analytics.sources.importing.readings import (
     frame_of_readings,
 )
 from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside
-from analytics.sources.importing.tables import categories_of, numbers_of, with_sign
+from analytics.sources.importing.tables import (
+    categories_of,
+    numbers_of,
+    set_numberless_aside,
+    set_unclear_aside,
+    with_sign,
+)
 from contract.metrics import NAMES, QUANTITIES
 
 Where = dict[str, str]
@@ -57,7 +63,7 @@ class Take(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Mapping(Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapping file."""
+    """The content of a mapping file: how the fields of a foreign schema are to be read."""
 
     time: str
     take: Annotated[list[Take], Meta(min_length=1)]
@@ -106,6 +112,7 @@ def read_mapped(
     users = categories_of(table[mapping.host]) if mapping.host else None
     core = cores_of(categories_of(table[mapping.core])) if mapping.core else np.full(len(table), WHOLE)
     kept = _where(table, mapping.where)
+    kept &= set_unclear_aside(np.where(kept, end_ms, 0), lines, file, aside)
     for line in lines[kept & (core == UNKNOWN_CORE)].tolist():
         aside.add(file, line, NO_CORE)
     kept &= core != UNKNOWN_CORE
@@ -115,8 +122,7 @@ def read_mapped(
         _there(table, [take.column, *take.where])
         values, bad = numbers_of(table[take.column])
         some = np.flatnonzero(kept & _where(table, take.where) & ~np.isnan(values))
-        for line in lines[bad & kept].tolist():
-            aside.add(file, line, f"no number in the column {take.column!r}")
+        set_numberless_aside(table[take.column], take.column, bad & kept, lines, file, aside)
         fields.append(with_sign(_field(take), take.unit, table[take.column], kept & _where(table, take.where)))
         frames.append(
             frame_of_readings(

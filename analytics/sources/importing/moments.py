@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from analytics.sources.importing.samples import ImportFault, Ints
 
-UNKNOWN_MS: Final = -1
-"""What stands for a moment that cannot be read."""
+UNKNOWN_MS, SKIPPED_MS, TWICE_MS = -1, -2, -3
+"""What stands for a moment that cannot be read, and for a time that the clocks of its zone skipped, or showed twice."""
 _MOSTLY: Final = 0.5
 """Where a larger share of different texts are no moments, the column is none of moments."""
 _LAST_MS: Final = 1e15
@@ -32,7 +32,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def milliseconds(column: pa.ChunkedArray, zone: str, form: str | None = None) -> tuple[Ints, str]:
-    """Epoch milliseconds of a column, `UNKNOWN_MS` where there is no moment, and in words what it was.
+    """Epoch milliseconds of a column, below 0 where there is no moment (`UNKNOWN_MS`), and in words what it was.
 
     Numbers are seconds, milliseconds, microseconds or nanoseconds, told by their size; where all read as dates,
     `YYYYMMDD` with or without `HHMM` and `SS`, they are dates. Texts are ISO 8601 or of `form` (as strptime takes it);
@@ -144,8 +144,15 @@ def _iso(names: "pd.Index[str]", zone: str) -> tuple[Ints, str]:
 
 
 def _local(moments: pd.DatetimeIndex, zone: str) -> Ints:
-    """Wall-clock times of a zone; those that a change of clocks makes unclear, or skips, are unknown."""
-    return _epoch(moments.tz_localize(zone_of(zone), ambiguous="NaT", nonexistent="NaT"))
+    """Wall-clock times of a zone; those that a change of its clocks skips, or makes unclear, are none."""
+    known = zone_of(zone)
+    found = moments.tz_localize(known, ambiguous="NaT", nonexistent="NaT")
+    each = _epoch(found)
+    lost = np.asarray(found.isna()) & np.asarray(moments.notna())
+    if lost.any():
+        once = moments[lost].tz_localize(known, ambiguous="NaT", nonexistent="shift_forward")
+        each[lost] = np.where(once.isna(), TWICE_MS, SKIPPED_MS)
+    return each
 
 
 def _epoch(moments: pd.DatetimeIndex) -> Ints:

@@ -23,7 +23,7 @@ _HEAD: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What files say."""
+    """What was understood of some files, and what was set aside."""
 
     checked: Checked
     """The samples that can be kept."""

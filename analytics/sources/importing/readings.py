@@ -41,7 +41,7 @@ class Hints:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a file says."""
+    """What one file says: readings or windows, in frames."""
 
     readings: pd.DataFrame
     """As `deriving` describes it; empty where the file has windows of our own."""

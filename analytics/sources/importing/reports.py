@@ -28,7 +28,7 @@ _VERSION: Final = "imported"
 Texts = npt.NDArray[np.object_]
 
 
-class Batch(NamedTuple):
+class ImportBatch(NamedTuple):
     """The body of one request."""
 
     body: bytes
@@ -46,7 +46,7 @@ class _Pieces(NamedTuple):
     text: Texts
 
 
-def lanes_of(checked: Checked, systems: Mapping[str, tuple[str, str]], aside: SetAside) -> list[list[Batch]]:
+def lanes_of(checked: Checked, systems: Mapping[str, tuple[str, str]], aside: SetAside) -> list[list[ImportBatch]]:
     """The batches of all samples, in `LANES` lists that may be sent beside each other.
 
     Samples that make no metric are set aside: a type of several quantities is reported with all of them.
@@ -63,7 +63,7 @@ def lanes_of(checked: Checked, systems: Mapping[str, tuple[str, str]], aside: Se
     heads = [f'{{"user_id":{json.dumps(user)},{_system(*systems.get(user, ("Linux", "")))},' for user in users]
     counts = np.bincount(joined.user, minlength=len(users))
     lane_of = _spread(counts)
-    lanes: list[list[Batch]] = [[] for _ in range(LANES)]
+    lanes: list[list[ImportBatch]] = [[] for _ in range(LANES)]
     bounds = np.concatenate([[0], np.cumsum(counts)]).tolist()
     for lane in range(LANES):
         lines = (
@@ -104,17 +104,17 @@ def _lines(head: str, pieces: _Pieces, first: int, last: int) -> Iterator[str]:
         )
 
 
-def _cut(lines: Iterator[str]) -> Iterator[Batch]:
+def _cut(lines: Iterator[str]) -> Iterator[ImportBatch]:
     some: list[str] = []
     size = 0
     for line in lines:
         some.append(line)
         size += len(line)
         if len(some) >= _BATCH_REPORTS or size >= _BATCH_BYTES:
-            yield Batch("".join(some).encode(), len(some))
+            yield ImportBatch("".join(some).encode(), len(some))
             some, size = [], 0
     if some:
-        yield Batch("".join(some).encode(), len(some))
+        yield ImportBatch("".join(some).encode(), len(some))
 
 
 def _pieces(kind: type[Metric], frame: pd.DataFrame, aside: SetAside) -> _Pieces | None:

@@ -42,6 +42,16 @@ CLIPPED_BELOW: Final = 0.005
 MAX_ASIDE: Final = 10_000
 """So many rows that are set aside are listed; all are counted."""
 _NUMBER_SLACK: Final = 1e-9
+MAYBE_CUT: Final = (
+    "the end of the file, without the end of a line: its last cell is shorter than all above it, or begins another, so "
+    "it may be cut; with a line break behind it, it counts"
+)
+NO_MOMENT: Final = {
+    -1: "no moment where the time stands",
+    -2: "a time that was not: the clocks of its zone skipped it when they were put forward (--tz)",
+    -3: "a time that was twice: the clocks of its zone were put back (--tz); its offset, such as +01:00, tells",
+}
+"""What is said of what stands for a moment (`moments`)."""
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
@@ -62,7 +72,7 @@ class SetAside:
     """How many rows for each reason."""
 
     def number_of(self, file: str) -> int:
-        """The number of a file."""
+        """The number of a file in the list of files, to which it is added if it is new."""
         if file not in self.files:
             self.files.append(file)
         return self.files.index(file)
@@ -154,7 +164,8 @@ def checked(frame: pd.DataFrame, aside: SetAside, now_ms: int, interval_ms: int 
     between neighbouring samples of its machine and quantity, and a minute where there is one sample only.
     """
     frame = aside.take(frame, frame["value"].isna().to_numpy(), "no number where the value stands")
-    frame = aside.take(frame, (frame["end_ms"] < 0).to_numpy(), "no moment where the time stands")
+    for mark, reason in NO_MOMENT.items():
+        frame = aside.take(frame, (frame["end_ms"] == mark).to_numpy(), reason)
     frame = _named(frame, aside)
     end_ms = frame["end_ms"]
     early = (end_ms < SECONDS_BELOW).to_numpy()

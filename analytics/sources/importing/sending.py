@@ -16,7 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from analytics.sources.importing.reports import Batch
+from analytics.sources.importing.reports import ImportBatch
 from analytics.sources.service_api import Patience, ServiceApi
 
 PATIENCE_S: Final = 120.0
@@ -24,7 +24,7 @@ PATIENCE_S: Final = 120.0
 
 
 @dataclass
-class Sent:
+class SentWindows:
     """What became of the windows."""
 
     accepted: int = 0
@@ -51,7 +51,7 @@ class Sent:
 class Note:
     """Which batches of an import were taken: how many of each lane."""
 
-    def __init__(self, url: str, lanes: Sequence[Sequence[Batch]]) -> None:
+    def __init__(self, url: str, lanes: Sequence[Sequence[ImportBatch]]) -> None:
         digest = hashlib.sha256(url.rstrip("/").encode())
         for lane in lanes:
             for batch in lane:
@@ -79,7 +79,7 @@ class Note:
             part.replace(self.path)
 
     def forget(self) -> None:
-        """The import is whole."""
+        """Delete the file of how far the import came: it is whole."""
         self.path.unlink(missing_ok=True)
 
 
@@ -89,12 +89,12 @@ def state_folder() -> Path:
     return Path(base) / "loadlens" / "imports"
 
 
-def send(api: ServiceApi, lanes: Sequence[Sequence[Batch]], advance: Callable[[int], object]) -> Sent:
+def send(api: ServiceApi, lanes: Sequence[Sequence[ImportBatch]], advance: Callable[[int], object]) -> SentWindows:
     """Send all batches; `advance` is told of each number of windows that were answered. Raises ServiceError.
 
     Where one is raised, what was taken stays noted.
     """
-    sent = Sent()
+    sent = SentWindows()
     note = Note(api.url, lanes)
     ended = threading.Event()
 

@@ -68,7 +68,7 @@ def is_sar(body: bytes) -> bool:
 
 
 def read_sadf(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
-    """What `sadf -j` says."""
+    """Read a file that `sadf -j` wrote."""
     try:
         hosts = decode_json(path.read_bytes())["sysstat"]["hosts"]
         rows = [row for host in hosts for row in _host(host, file, aside)]

@@ -19,7 +19,7 @@ from analytics.frames.checking import IDENTITIES
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import FrameError
 from analytics.sources.importing.readings import Hints, Reading, frame_of_readings
-from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside, frame_of
+from analytics.sources.importing.samples import MAYBE_CUT, WHOLE, ImportFault, Ints, SetAside, frame_of
 from analytics.sources.importing.tables import read_table
 from contract.metrics import NAMES
 
@@ -51,12 +51,13 @@ def read_csv(path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTab
 def _annotated(body: bytes, path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTable) -> list[Reading]:
     """Tables with annotations before them and a blank line behind: https://docs.influxdata.com/influxdb/v2/reference/syntax/annotated-csv/"""
     readings = []
-    place = 0
+    place, whole = 0, len(body.splitlines())
     for block in re.split(rb"\r?\n\r?\n(?=#|,)", body):
         lines = block.splitlines()
         header = next((number for number, line in enumerate(lines) if line.strip() and line[:1] != b"#"), None)
         if header is not None and len(lines) > header + 1:
-            readings.append(_csv(b"\n".join(lines[header:]) + b"\n", place + header, path, file, hints, aside, read))
+            end = b"\n" if place + len(lines) < whole or body.endswith(b"\n") else b""
+            readings.append(_csv(b"\n".join(lines[header:]) + end, place + header, path, file, hints, aside, read))
         place += len(lines) + 1
     if not readings:
         raise ImportFault("expected a table with a header, got comments alone")
@@ -64,24 +65,13 @@ def _annotated(body: bytes, path: Path, file: int, hints: Hints, aside: SetAside
 
 
 def _csv(body: bytes, before: int, path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTable) -> Reading:
-    first = body[: body.find(b"\n") + 1 or len(body)].decode("utf-8", "replace").rstrip("\n")
-    delimiter = max(_DELIMITERS, key=first.count) if any(map(first.count, _DELIMITERS)) else ","
-    try:
-        header = next(csv.reader(io.StringIO(first), delimiter=delimiter), [])
-    except csv.Error as error:
-        raise ImportFault(f"expected the names of columns in the first line, got what is no CSV: {error}") from None
-    if all(re.fullmatch(r"[-+.\dTZ: ]*", name) for name in header):
-        raise ImportFault(f"expected the names of columns in the first line, got {first.strip()[:60]!r}")
+    names, delimiter = _header(body)
     ragged: dict[int, int] = {}
 
     def invalid(row: pacsv.InvalidRow) -> str:
         ragged[row.number or 0] = 1 + row.text.strip("\r\n").count("\n")
         return "skip"
 
-    names = [name.strip() or f"column {place}" for place, name in enumerate(header, 1)]
-    if len({*names}) < len(names):
-        places = {name: place for place, name in reversed([*enumerate(names)])}
-        names = [name if places[name] == place else f"{name} {place + 1}" for place, name in enumerate(names)]
     try:
         table = pacsv.read_csv(
             pa.BufferReader(body),
@@ -108,7 +98,50 @@ def _csv(body: bytes, before: int, path: Path, file: int, hints: Hints, aside: S
         table, lines = _closed(table, lines, delimiter, file, aside)
         if not table.num_rows:
             raise ImportFault(f"expected rows, got {_LEFT_OPEN}")
+    if lines[-1] == before + _lines_of(body) and not body.endswith(b"\n"):
+        table, lines = _uncut(table, lines, file, aside)
     return read(table, lines, file, path.stem, hints, aside)
+
+
+def _header(body: bytes) -> tuple[list[str], str]:
+    """The names of the columns, each another, and what is between them. Raises ImportFault where there are none."""
+    first = body[: body.find(b"\n") + 1 or len(body)].decode("utf-8", "replace").rstrip("\n")
+    delimiter = max(_DELIMITERS, key=first.count) if any(map(first.count, _DELIMITERS)) else ","
+    try:
+        header = next(csv.reader(io.StringIO(first), delimiter=delimiter), [])
+    except csv.Error as error:
+        raise ImportFault(f"expected the names of columns in the first line, got what is no CSV: {error}") from None
+    if all(re.fullmatch(r"[-+.\dTZ: ]*", name) for name in header):
+        raise ImportFault(f"expected the names of columns in the first line, got {first.strip()[:60]!r}")
+    names = [name.strip() or f"column {place}" for place, name in enumerate(header, 1)]
+    if len({*names}) < len(names):
+        places = {name: place for place, name in reversed([*enumerate(names)])}
+        names = [name if places[name] == place else f"{name} {place + 1}" for place, name in enumerate(names)]
+    return names, delimiter
+
+
+def _uncut(table: pa.Table, lines: Ints, file: int, aside: SetAside) -> tuple[pa.Table, Ints]:
+    """The rows, and their lines, but the last, where that may be cut inside its last cell."""
+    if not _is_cut(table.column(table.num_columns - 1)):
+        return table, lines
+    aside.add(file, int(lines[-1]), MAYBE_CUT)
+    return table.slice(0, len(table) - 1), lines[:-1]
+
+
+def _lines_of(body: bytes) -> int:
+    return body.count(b"\n") + (not body.endswith(b"\n"))
+
+
+def _is_cut(column: pa.ChunkedArray) -> bool:
+    """Whether the last cell may be the beginning of a longer one: none above it is as short, or one goes on."""
+    last = column[-1].as_py()
+    above = column.slice(0, len(column) - 1).drop_null()
+    if last is None or not len(above):
+        return False
+    if pc.all(pc.less(len(last.encode()), pc.binary_length(above))).as_py():
+        return True
+    is_name = pc.any(pc.match_substring_regex(above, r"[^-+.,%\d\s]")).as_py()
+    return bool(is_name and not pc.any(pc.equal(above, last)).as_py() and pc.any(pc.starts_with(above, last)).as_py())
 
 
 def _closed(table: pa.Table, lines: Ints, delimiter: str, file: int, aside: SetAside) -> tuple[pa.Table, Ints]:
@@ -126,8 +159,7 @@ def _closed(table: pa.Table, lines: Ints, delimiter: str, file: int, aside: SetA
 
 def _is_regular(body: bytes, columns: int, delimiter: str) -> bool:
     """Whether every line has as many columns, so that threads may read: they do not tell the numbers of lines."""
-    lines = body.count(b"\n") + (not body.endswith(b"\n"))
-    return body.count(delimiter.encode()) == lines * (columns - 1)
+    return body.count(delimiter.encode()) == _lines_of(body) * (columns - 1)
 
 
 def read_parquet(

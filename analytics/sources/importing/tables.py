@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.sources.importing.fields import Field, field_of, plain
-from analytics.sources.importing.moments import milliseconds
+from analytics.sources.importing.moments import UNKNOWN_MS, milliseconds
 from analytics.sources.importing.readings import (
     NO_CORE,
     UNKNOWN_CORE,
@@ -25,7 +25,7 @@ from analytics.sources.importing.readings import (
     cores_of,
     frame_of_readings,
 )
-from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside
+from analytics.sources.importing.samples import NO_MOMENT, WHOLE, ImportFault, Ints, SetAside
 
 _TIMES: Final = [
     "time",
@@ -97,10 +97,12 @@ _GROUPED: Final = {
 }
 """and one that can be read in no other way."""
 
+_WITH_COMMA: Final = r"^\s*[-+]?\d+,\d+\s*%?\s*$"
+
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Which column is what."""
+    """Which column of a table holds the time, the machine, and the numbers."""
 
     time: str
     host: str | None
@@ -119,22 +121,22 @@ def read_table(table: pa.Table, lines: Ints, file: int, stem: str, hints: Hints,
     """
     roles = roles_of(table, hints)
     end_ms, moments = milliseconds(table[roles.time], hints.zone, hints.time_format)
+    kept = set_unclear_aside(end_ms, lines, file, aside)
     said = [f"time: column {roles.time!r}, {moments}"]
     users, words = _users(table, roles, hints, stem)
     said.append(words)
     core: Ints | int = WHOLE
-    kept = np.ones(len(table), np.bool_)
     if roles.core is not None:
         core = cores_of(categories_of(table[roles.core]))
         said.append(f"core: column {roles.core!r}")
+        _aside(aside, file, lines[kept & (core == UNKNOWN_CORE)], NO_CORE)
         kept &= core != UNKNOWN_CORE
-        _aside(aside, file, lines[~kept], NO_CORE)
     pieces: list[pd.DataFrame] = []
     fields: list[Field] = []
     names = categories_of(table[roles.name]) if roles.name is not None else None
     for column, field in roles.values.items():
         values, bad = numbers_of(table[column])
-        _aside(aside, file, lines[bad], f"no number in the column {column!r}")
+        set_numberless_aside(table[column], column, bad & kept, lines, file, aside)
         for one, rows in _chosen(field, names, said, column):
             mine = kept & ~np.isnan(values) & (True if rows is None else rows)
             fields.append(with_sign(_with_unit(one, hints), hints.unit, table[column], mine))
@@ -158,6 +160,35 @@ def read_table(table: pa.Table, lines: Ints, file: int, stem: str, hints: Hints,
     if unused:
         said.append(f"not taken: {', '.join(unused)}")
     return Reading(concatenated(pieces), fields, said)
+
+
+def set_unclear_aside(end_ms: Ints, lines: Ints, file: int, aside: SetAside) -> npt.NDArray[np.bool_]:
+    """Set rows aside whose time a change of clocks skips or makes unclear; returns which are left."""
+    for mark, reason in NO_MOMENT.items():
+        if mark != UNKNOWN_MS:
+            _aside(aside, file, lines[end_ms == mark], reason)
+    kept: npt.NDArray[np.bool_] = end_ms >= UNKNOWN_MS
+    return kept
+
+
+def set_numberless_aside(
+    column: pa.ChunkedArray, name: str, bad: npt.NDArray[np.bool_], lines: Ints, file: int, aside: SetAside
+) -> None:
+    """Set rows aside that have something else than a number in a column; commas among points are told by themselves."""
+    if not bad.any():
+        return
+    commas = _with_commas(column.filter(pa.array(bad)).cast(pa.string()))
+    told = (
+        f"a comma in a number where others of the column {name!r} have a point: both are decimal, or one groups digits"
+    )
+    _aside(aside, file, lines[bad][commas], told)
+    _aside(aside, file, lines[bad][~commas], f"no number in the column {name!r}")
+
+
+def _with_commas(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which texts are a number with one comma."""
+    found: npt.NDArray[np.bool_] = pc.match_substring_regex(column, _WITH_COMMA).fill_null(False).to_numpy()
+    return found
 
 
 def roles_of(table: pa.Table, hints: Hints) -> Roles:
@@ -294,6 +325,7 @@ def _is_numeric(column: pa.ChunkedArray) -> bool:
         return False
     some = column.slice(0, 200).drop_null()
     values, bad = numbers_of(some)
+    bad = bad & ~_with_commas(some)
     return bool(len(some)) and bad.mean() < 0.5 and not np.isnan(values).all()
 
 

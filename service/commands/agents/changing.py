@@ -84,7 +84,7 @@ _CONVERT: Mapping[str, Callable[[str], object]] = {
 
 
 class SetSettings(CallSettings, frozen=True, kw_only=True):
-    """What to set, where."""
+    """The agents, and the settings that they are to have."""
 
     target: Annotated[str, Meta(description="Which agents.", extra={"positional": True})]
     changes: Annotated[
@@ -99,7 +99,7 @@ class SetSettings(CallSettings, frozen=True, kw_only=True):
 
 
 class UnsetSettings(CallSettings, frozen=True, kw_only=True):
-    """What to take back, where."""
+    """The agents, and the settings that are taken back."""
 
     target: Annotated[str, Meta(description="Which agents.", extra={"positional": True})]
     names: Annotated[

@@ -65,7 +65,7 @@ _FORGET_EPILOG = """examples:
 
 
 class ForgetSettings(CallSettings, frozen=True, kw_only=True):
-    """Who is gone."""
+    """The machines that are forgotten."""
 
     users: Annotated[
         tuple[str, ...], Meta(min_length=1, description="User ids.", extra={"positional": True, "metavar": "ID"})

@@ -64,7 +64,7 @@ class ListSettings(CallSettings, frozen=True, kw_only=True):
 
 
 class AuditSettings(CallSettings, frozen=True, kw_only=True):
-    """Which entries."""
+    """Which entries of the audit log are listed."""
 
     target: Annotated[
         str | None, Meta(description="Which target's entries.", extra={"positional": True, "default": "all entries"})

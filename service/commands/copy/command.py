@@ -85,7 +85,7 @@ class CopySettings(Settings, frozen=True, kw_only=True):
     ] = ""
 
     def target(self) -> Credentials:
-        """Who writes."""
+        """The credentials of the database that is written."""
         return Credentials(self.store_token, self.store_user, self.store_password, self.store_org)
 
     def source(self) -> Credentials:

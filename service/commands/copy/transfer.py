@@ -30,7 +30,7 @@ _FLUSH_REPORTS = 100_000
 
 @dataclass(slots=True)
 class Copied:
-    """What was done."""
+    """How much a copy has written, and how much was there."""
 
     windows: int = 0
     """Reports written now."""

@@ -141,7 +141,7 @@ def _without_empty_days(times_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64
     return closed
 
 
-class Batch(NamedTuple):
+class DemoBatch(NamedTuple):
     """The body of one request."""
 
     body: bytes
@@ -149,7 +149,7 @@ class Batch(NamedTuple):
     reports: int
 
 
-def batches(fleet: RecordedFleet) -> Iterator[Batch]:
+def batches(fleet: RecordedFleet) -> Iterator[DemoBatch]:
     """All windows of a fleet, in batches of some thousand.
 
     Each machine's windows come in order of time, and all in one batch unless they are very many: requests
@@ -173,10 +173,10 @@ def batches(fleet: RecordedFleet) -> Iterator[Batch]:
         yield from _cut(lines)
 
 
-def _cut(lines: list[str]) -> Iterator[Batch]:
+def _cut(lines: list[str]) -> Iterator[DemoBatch]:
     for first in range(0, len(lines), 2 * _BATCH_REPORTS):
         some = lines[first : first + 2 * _BATCH_REPORTS]
-        yield Batch("".join(some).encode(), len(some))
+        yield DemoBatch("".join(some).encode(), len(some))
 
 
 def _tail(share: float, system: str) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from analytics.sources.service_api import Patience, ServiceApi
 from contract.times import DAY_MS, parse_timestamp
-from service.commands.demo.fleet import Batch, RecordedFleet, batches
+from service.commands.demo.fleet import DemoBatch, RecordedFleet, batches
 
 _IN_FLIGHT = 4
 _AHEAD = 2
@@ -40,7 +40,7 @@ def last_seen(api: ServiceApi) -> dict[str, int]:
     return {user["user_id"]: parse_timestamp(user["last_seen"]) for user in users}
 
 
-def post(api: ServiceApi, batch: Batch, patience: Patience) -> BatchReceipt:
+def post(api: ServiceApi, batch: DemoBatch, patience: Patience) -> BatchReceipt:
     """Send a batch of reports until the service has taken it, or `patience` ends; raises ServiceError."""
     receipt = api.call(
         "POST", "metrics", body=batch.body, headers={"Content-Type": "application/x-ndjson"},
@@ -112,7 +112,7 @@ def load_fleet(fleet: RecordedFleet, api: ServiceApi, advance: Callable[[int], o
     """
     loaded = Loaded()
     started = time.monotonic()
-    pending: dict[Future[BatchReceipt], Batch] = {}
+    pending: dict[Future[BatchReceipt], DemoBatch] = {}
 
     cancelled = threading.Event()
 

@@ -21,7 +21,7 @@ from contract.settings import load
 from contract.times import now_ms
 from service.commands import failed
 from service.commands.forward.series import Point, number, points_of
-from service.commands.forward.target import Protocol, Stopped, Target
+from service.commands.forward.target import ForwardTarget, Protocol, Stopped
 
 _PROGRAM = "loadlens-service forward"
 _DESCRIPTION = """\
@@ -94,8 +94,8 @@ class ForwardSettings(ServiceAddress, frozen=True, kw_only=True):
                 raise ValueError(f"--to-header: expected NAME:VALUE, got {header!r}")
 
 
-class Checkpoint(Struct, frozen=True):
-    """How far it came."""
+class ForwardCheckpoint(Struct, frozen=True):
+    """Up to where points were forwarded, and to whom."""
 
     url: str
     """The service, and"""
@@ -112,11 +112,12 @@ class CheckpointError(Exception):
 class Forwarder:
     """Takes events off the stream, and has them written in order."""
 
-    def __init__(self, settings: ForwardSettings, target: Target, stopping: threading.Event) -> None:
+    def __init__(self, settings: ForwardSettings, target: ForwardTarget, stopping: threading.Event) -> None:
         self._settings = settings
         self._target = target
         self._stopping = stopping
         self._events: queue.Queue[Event | Exception] = queue.Queue(_WAITING)
+        self._is_kept = settings.checkpoint.exists()
         self.sent = self.refused = self.lost = 0
         """Reports, since it started."""
 
@@ -153,6 +154,10 @@ class Forwarder:
         return found
 
     def _write(self, events: Sequence[Event]) -> None:
+        if not self._is_kept:
+            # Who ends before the receiver has taken the first goes on with it, not behind it.
+            keep(self._settings, max(0, events[0].id - 1))
+            self._is_kept = True
         points: list[Point] = []
         reports = 0
         for event in events:
@@ -198,7 +203,7 @@ def main(argv: Sequence[str]) -> int:
     headers = [(name, value.strip()) for name, _, value in (one.partition(":") for one in settings.to_header)]
     if settings.to_token:
         headers.append(("Authorization", f"Bearer {settings.to_token}"))
-    target = Target(settings.to, headers, settings.protocol, stopping)
+    target = ForwardTarget(settings.to, headers, settings.protocol, stopping)
     try:
         source = stream(
             settings.url, token=settings.token, ca_file=settings.ca_file, user=settings.user or None,
@@ -220,7 +225,7 @@ def main(argv: Sequence[str]) -> int:
 def begin(settings: ForwardSettings) -> int | None:
     """Behind which report to begin; None for what comes next. Raises CheckpointError."""
     try:
-        kept = msgspec.json.decode(settings.checkpoint.read_bytes(), type=Checkpoint)
+        kept = msgspec.json.decode(settings.checkpoint.read_bytes(), type=ForwardCheckpoint)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
@@ -238,7 +243,7 @@ def keep(settings: ForwardSettings, after: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.part")
     with partial.open("wb") as file:
-        file.write(msgspec.json.encode(Checkpoint(settings.url, settings.to, after)))
+        file.write(msgspec.json.encode(ForwardCheckpoint(settings.url, settings.to, after)))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -26,7 +26,7 @@ class Stopped(Exception):
     """It was time to end before the receiver took anything."""
 
 
-class Target:
+class ForwardTarget:
     """Where points go. Each request is tried until it is taken, or refused for good."""
 
     def __init__(

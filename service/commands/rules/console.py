@@ -49,7 +49,7 @@ _MAX_ALERTS = 10_000
 
 
 class RulesFileSettings(Settings, frozen=True, kw_only=True):
-    """What to read."""
+    """The file or folder of rules that is read."""
 
     path: Annotated[
         Path,
@@ -58,7 +58,7 @@ class RulesFileSettings(Settings, frozen=True, kw_only=True):
 
 
 class SilenceSettings(ServiceAddress, frozen=True, kw_only=True):
-    """What is not to be told."""
+    """The alerts that are silenced, for how long, and why."""
 
     rule: Annotated[
         str, Meta(description="Of which rules: a name or a pattern.", extra={"metavar": "PATTERN", "flag_only": True})

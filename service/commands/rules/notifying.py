@@ -34,7 +34,7 @@ _TARGET = {"metavar": "NAME", "default": "all"}
 
 
 class NotifySettings(ServiceAddress, frozen=True, kw_only=True):
-    """Who is to get the test."""
+    """The target that gets a test notification."""
 
     target: Annotated[str, Meta(description="The target, by its name.", extra={"positional": True})]
     wait: Annotated[
@@ -54,7 +54,7 @@ class NotificationSettings(ServiceAddress, frozen=True, kw_only=True):
 
 
 class RedeliverSettings(ServiceAddress, frozen=True, kw_only=True):
-    """What is to be sent again."""
+    """The notifications that are sent again."""
 
     ids: Annotated[
         tuple[str, ...], Meta(description="Notifications, by their ids.", extra={"positional": True, "metavar": "ID"})

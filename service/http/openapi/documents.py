@@ -138,6 +138,7 @@ class WindowDocument(Document):
     """How many samples came without extremes."""
     user: str | UnsetType = UNSET
     core: int | UnsetType | None = UNSET
+    device: str | UnsetType | None = UNSET
     histogram: list[int] | UnsetType = UNSET
 
 
@@ -278,7 +279,7 @@ class SelectionList(Document):
 
 
 class Created(Document):
-    """What was made."""
+    """The id of what was made."""
 
     id: str
 

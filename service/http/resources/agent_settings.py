@@ -14,7 +14,7 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.http import problems
 from service.http.authentication import actor_of
 from service.http.listing import whole_number
-from service.http.problems import ProblemError, invalid
+from service.http.problems import HTTPProblem, invalid
 from service.http.requests import MERGE_PATCH, read_json
 from service.http.resources.agents import user_id_of
 
@@ -80,7 +80,7 @@ async def _change(
     try:
         layer = await remote_configuration.change(target, actor_of(req), edit)
     except TooManyLayers as error:
-        raise ProblemError(falcon.HTTP_409, str(error)) from None
+        raise HTTPProblem(falcon.HTTP_409, str(error)) from None
     _answer(resp, layer)
 
 
@@ -94,7 +94,7 @@ def _parsed(document: object) -> Any:
     try:
         return parse_settings(document)
     except InvalidSettings as error:
-        raise ProblemError(falcon.HTTP_422, "The settings are wrong; nothing was changed.", error.problems) from None
+        raise HTTPProblem(falcon.HTTP_422, "The settings are wrong; nothing was changed.", error.problems) from None
 
 
 def _patched(document: dict[str, Any], changes: object) -> object:

@@ -30,7 +30,7 @@ from service.http.authentication import actor_of, identity_of
 from service.http.listing import flag, page_of, take_limit
 from service.http.parameters import AgentsParameters, names_of
 from service.http.permissions import SLASH
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, read_as, read_body, text
 from service.ingest.admission import Admission, NotLetInError
 
@@ -75,7 +75,7 @@ class OneAgent:
         user = user_id_of(user_id)
         known = await self._remote_configuration.forget(user, actor_of(req))
         if not known:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_404,
                 f"No agent {user!r} is known, and nothing is set for it."
                 " DELETE /api/v1/users/... forgets a machine with its windows.",
@@ -88,7 +88,7 @@ def user_id_of(segment: str) -> str:
     """The user id of a path's segment, in which a slash may stand for itself; raises 404 for what cannot be one."""
     user_id = segment.replace(SLASH, "/")
     if not (0 < len(user_id) <= MAX_USER_ID and user_id.isprintable()):
-        raise ProblemError(falcon.HTTP_404, f"A user id has 1 to {MAX_USER_ID} printable characters.")
+        raise HTTPProblem(falcon.HTTP_404, f"A user id has 1 to {MAX_USER_ID} printable characters.")
     return user_id
 
 
@@ -96,7 +96,7 @@ def known_agent(remote_configuration: RemoteConfiguration, user_id: str) -> Agen
     """The agent of a user id; raises 404 where it was never heard of."""
     agent = remote_configuration.registry.get(user_id)
     if agent is None:
-        raise ProblemError(falcon.HTTP_404, f"No agent reports as {user_id!r}. GET /api/v1/agents lists those that do.")
+        raise HTTPProblem(falcon.HTTP_404, f"No agent reports as {user_id!r}. GET /api/v1/agents lists those that do.")
     return agent
 
 
@@ -144,31 +144,31 @@ class OneAgentsState:
         """200 with everything that is asked of the agent; 429 for one whose reports would not be taken either."""
         body = await read_body(req)
         if len(body) > _MAX_BYTES:
-            raise ProblemError(falcon.HTTP_413, f"A state has at most {_MAX_BYTES} bytes.")
+            raise HTTPProblem(falcon.HTTP_413, f"A state has at most {_MAX_BYTES} bytes.")
         try:
             state = decode_json(body, AgentState)
             body.decode()  # a command's outcome is kept and handed on as it came
         except UnicodeDecodeError as error:
-            raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {undecodable(error)}") from None
+            raise HTTPProblem(falcon.HTTP_400, f"The body is not JSON: {undecodable(error)}") from None
         except msgspec.ValidationError as error:
-            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error, AgentState)]) from None
+            raise HTTPProblem(falcon.HTTP_422, "The state is wrong.", [problem_of(error, AgentState)]) from None
         except msgspec.DecodeError as error:
-            raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
+            raise HTTPProblem(falcon.HTTP_400, f"The body is not JSON: {error}") from None
         if fault := fault_of(state.labels):
-            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [Problem("/labels", fault)])
+            raise HTTPProblem(falcon.HTTP_422, "The state is wrong.", [Problem("/labels", fault)])
         user = user_id_of(user_id)
         registry = self._remote_configuration.registry
         try:
             if registry.get(user) is None:
                 self._admission.check_room(user, len(registry))
         except NotLetInError as error:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_429, "No more machines are let in.", [Problem("", str(error))],
                 headers={"Retry-After": str(_FULL_RETRY_S)},
             ) from None  # fmt: skip
         instructions = await self._remote_configuration.exchange(user, state)
         if instructions is None:
-            raise ProblemError(falcon.HTTP_503, "There are too many agents.", headers={"Retry-After": "600"})
+            raise HTTPProblem(falcon.HTTP_503, "There are too many agents.", headers={"Retry-After": "600"})
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(instructions)
 
@@ -199,12 +199,12 @@ class OneAgentsCommands:
         identity = identity_of(req)
         if _EVENTS in req.accept and req.method == "GET":
             if identity.role not in ("agent", "admin"):
-                raise ProblemError(falcon.HTTP_403, "The stream is the agent's; without Accept: text/event-stream you"
+                raise HTTPProblem(falcon.HTTP_403, "The stream is the agent's; without Accept: text/event-stream you"
                                    " get its last commands.")  # fmt: skip
             self._listen(req, resp, user, identity)
             return
         if identity.role == "agent":
-            raise ProblemError(falcon.HTTP_403, "An agent's token is good for its stream: Accept: text/event-stream.")
+            raise HTTPProblem(falcon.HTTP_403, "An agent's token is good for its stream: Accept: text/event-stream.")
         agent = known_agent(self._remote_configuration, user)
         found = await asyncio.to_thread(self._remote_configuration.commands.of, agent.user_id, _MAX_OPEN)
         resp.content_type = falcon.MEDIA_JSON
@@ -212,12 +212,12 @@ class OneAgentsCommands:
 
     def _listen(self, req: Request, resp: Response, user_id: str, identity: Identity) -> None:
         if is_foreign(req):
-            raise ProblemError(falcon.HTTP_403, "A page of another site must not take an agent's place.")
+            raise HTTPProblem(falcon.HTTP_403, "A page of another site must not take an agent's place.")
         agent = known_agent(self._remote_configuration, user_id)
         instance = req.get_header(INSTANCE_HEADER, default="")
         events = self._remote_configuration.listen(agent, req.get_header("Last-Event-ID"), instance[:64])
         if events is None:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_503,
                 "No more streams are kept open; what is asked of an agent comes with the answers to its reports too.",
                 headers={"Retry-After": _RETRY_STREAM_S},
@@ -240,11 +240,11 @@ class OneAgentsCommands:
         expected = 'The command is wrong: expected {"command": "report_now"} or "diagnostics".'
         asked = await read_as(req, NewCommand, expected)
         if not agent.remote:
-            raise ProblemError(falcon.HTTP_409, f"The agent {agent.user_id!r} takes no commands.")
+            raise HTTPProblem(falcon.HTTP_409, f"The agent {agent.user_id!r} takes no commands.")
         try:
             id_ = await self._remote_configuration.command(agent, asked.command, asked.expires_s, actor_of(req))
         except TooManyCommands as error:
-            raise ProblemError(falcon.HTTP_429, str(error), headers={"Retry-After": "60"}) from None
+            raise HTTPProblem(falcon.HTTP_429, str(error), headers={"Retry-After": "60"}) from None
         resp.status = falcon.HTTP_202
         resp.location = f"{req.root_path}/api/v1/commands/{id_}"
         resp.media = {"id": id_}
@@ -260,6 +260,6 @@ class OneCommand:
         """200 with its status and its result."""
         command = await asyncio.to_thread(self._remote_configuration.commands.get, command_id)
         if command is None:
-            raise ProblemError(falcon.HTTP_404, "No such command is known, or not any more.")
+            raise HTTPProblem(falcon.HTTP_404, "No such command is known, or not any more.")
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(command)

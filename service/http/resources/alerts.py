@@ -23,7 +23,7 @@ from service.http.parameters import (
     PageParameters,
     names_of,
 )
-from service.http.problems import ProblemError, invalid
+from service.http.problems import HTTPProblem, invalid
 from service.http.requests import Parameters, read_as, text
 
 _STATES = ("pending", "firing", "resolved")
@@ -167,7 +167,7 @@ class Silences:
                 start_ms=start_ms,
             )  # fmt: skip
         except TooMany as error:
-            raise ProblemError(falcon.HTTP_409, str(error)) from None
+            raise HTTPProblem(falcon.HTTP_409, str(error)) from None
         resp.status = falcon.HTTP_201
         resp.content_type = "application/json"
         resp.data = msgspec.json.encode(_silence_document(silence))
@@ -182,7 +182,7 @@ class OneSilence:
     async def on_delete(self, req: Request, resp: Response, silence_id: str) -> None:
         """Ends the silence, so that targets are notified of what fires; answers 204."""
         if not await asyncio.to_thread(self._repository.end_silence, silence_id, actor_of(req)):
-            raise ProblemError(falcon.HTTP_404, "No such silence; GET /api/v1/silences lists them.")
+            raise HTTPProblem(falcon.HTTP_404, "No such silence; GET /api/v1/silences lists them.")
         resp.status = falcon.HTTP_204
 
 

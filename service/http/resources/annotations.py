@@ -13,11 +13,11 @@ from contract import times
 from contract.patterns import MAX_PATTERN
 from contract.report import MAX_USER_ID
 from contract.times import format_instant, parse_timestamp
-from service.annotations import Annotation, AnnotationFilter, Annotations, Place
+from service.annotations import Annotation, AnnotationFilter, Annotations, ListPosition
 from service.http.authentication import actor_of
 from service.http.listing import one_of, take_limit
 from service.http.parameters import AnnotationsParameters, names_of
-from service.http.problems import ProblemError, invalid
+from service.http.problems import HTTPProblem, invalid
 from service.http.requests import Parameters, read_as
 
 MAX_TAGS = 16
@@ -120,8 +120,8 @@ class OneAnnotation:
         resp.status = falcon.HTTP_204
 
 
-def _unknown() -> ProblemError:
-    return ProblemError(falcon.HTTP_404, "No such annotation; GET /api/v1/annotations lists them.")
+def _unknown() -> HTTPProblem:
+    return HTTPProblem(falcon.HTTP_404, "No such annotation; GET /api/v1/annotations lists them.")
 
 
 def _number(text: str) -> int:
@@ -157,11 +157,11 @@ def _user(value: Any) -> str:
     return value
 
 
-def _place(value: Any) -> Place:
+def _place(value: Any) -> ListPosition:
     match = _PLACE.fullmatch(str(value))
     if match is None or not str(value).isascii():
         raise ValueError(f"expected the next of the page before, got {str(value)[:32]!r}")
-    return Place(int(match[1]), int(match[2]))
+    return ListPosition(int(match[1]), int(match[2]))
 
 
 def _document(annotation: Annotation) -> AnnotationDocument:

@@ -32,7 +32,7 @@ from service.http.buckets import fitting_rate
 from service.http.encoding import preferred
 from service.http.listing import one_of, whole_number
 from service.http.parameters import AnalysisParameters, PictureParameters, names_of
-from service.http.problems import ProblemError, invalid
+from service.http.problems import HTTPProblem, invalid
 from service.http.queries import check_user, named_metric
 from service.http.requests import Parameters, duration, read_json, text
 from service.http.selecting import firing_alerts, take_selection
@@ -124,7 +124,7 @@ class StaticFile:
         """200, to be kept for good; 404 for what is not there (any more)."""
         file = _files().get(name)
         if file is None or version != _version():
-            raise ProblemError(falcon.HTTP_404, "No such file in this version of the page; load the page anew.")
+            raise HTTPProblem(falcon.HTTP_404, "No such file in this version of the page; load the page anew.")
         resp.content_type = file.media_type
         resp.set_header("Cache-Control", _FOREVER)
         resp.set_header("X-Content-Type-Options", "nosniff")
@@ -217,7 +217,7 @@ class HostAnalysis:
         """200 with the answer, `unavailable` in it where there are too few data; 404 for what is not known."""
         known: dict[str, Kind] = {name: name for name in KINDS}
         if kind not in known:
-            raise ProblemError(falcon.HTTP_404, f"expected one of {', '.join(KINDS)}, got {kind[:32]!r}")
+            raise HTTPProblem(falcon.HTTP_404, f"expected one of {', '.join(KINDS)}, got {kind[:32]!r}")
         asked = await Parameters.read(req, names_of(AnalysisParameters))
         end_ms = asked.take("end", parse_timestamp, times.now_ms())
         metric = named_metric(asked.take("metric", text, "cpuUtilization"))
@@ -272,7 +272,7 @@ class RuleBacktest:
             asked = msgspec.convert(await read_json(req, "application/json"), NewBacktest)
             start_ms, end_ms = parse_timestamp(asked.start), parse_timestamp(asked.end)
         except (msgspec.ValidationError, ValueError) as error:
-            raise ProblemError(falcon.HTTP_422, f"The backtest cannot be made like this: {error}") from None
+            raise HTTPProblem(falcon.HTTP_422, f"The backtest cannot be made like this: {error}") from None
         if end_ms <= start_ms:
             raise invalid("/end", "expected a moment after start")
         rule = await self._rule(asked)
@@ -295,14 +295,14 @@ class RuleBacktest:
             try:
                 return parse_rule({"name": "draft"} | asked.definition)
             except InvalidRule as error:
-                raise ProblemError(falcon.HTTP_422, "The rule is wrong.", error.problems) from None
+                raise HTTPProblem(falcon.HTTP_422, "The rule is wrong.", error.problems) from None
         if asked.rule is UNSET:
             raise invalid("/rule", "expected rule, a name, or definition, a rule; got neither")
         rule = self._runner.rule_set.rules.get(asked.rule)
         if rule is None:
             rule, _ = (await asyncio.to_thread(self._repository.rules)).get(asked.rule, (None, 0))
         if rule is None:
-            raise ProblemError(falcon.HTTP_404, f"No rule is named {asked.rule!r}; GET /api/v1/rules lists them.")
+            raise HTTPProblem(falcon.HTTP_404, f"No rule is named {asked.rule!r}; GET /api/v1/rules lists them.")
         return rule
 
 
@@ -318,7 +318,7 @@ async def _answer(resp: Response, work: Any) -> None:
     try:
         document = await work
     except Busy:
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_503, "Many analyses wait already; ask again in a few seconds.",
             headers={"Retry-After": _BUSY_RETRY_S},
         ) from None  # fmt: skip

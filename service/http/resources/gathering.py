@@ -8,9 +8,9 @@ from contract import times
 from contract.metrics import Metric
 from contract.report import encode
 from service.credentials.identity import Identity
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.resources.ingest import Metrics, Rejections
-from service.ingest.scrapes import Conventions, Range, Reading, Scrapes, Window
+from service.ingest.scrapes import Conventions, Range, ScrapedValue, Scrapes, ScrapeWindow
 from service.stores.base import Store
 
 System = tuple[str, str, str]
@@ -52,7 +52,11 @@ class Gathering:
         return Range.at(now_ms, self._store.oldest_ms(now_ms))
 
     async def take(
-        self, readings: Sequence[Reading], systems: Iterable[System], identity: Identity, whole: Iterable[Whole] = ()
+        self,
+        readings: Sequence[ScrapedValue],
+        systems: Iterable[System],
+        identity: Identity,
+        whole: Iterable[Whole] = (),
     ) -> Kept:
         """Gather what came, and put on disk what is complete by it. Raises as `Metrics.take`."""
         async with self._turn:
@@ -63,7 +67,7 @@ class Gathering:
             # Not in turn, so that one commit is for many; who makes the same windows meanwhile brings duplicates.
             try:
                 told = await self._metrics.take(bodies, identity)
-            except ProblemError as error:
+            except HTTPProblem as error:
                 if error.status_code != 503:
                     # What is refused for good would only be made again.
                     await self._go_on(windows)
@@ -72,13 +76,13 @@ class Gathering:
         await self._go_on(windows)
         return kept
 
-    async def _go_on(self, windows: Sequence[Window]) -> None:
+    async def _go_on(self, windows: Sequence[ScrapeWindow]) -> None:
         async with self._turn:
             self._scrapes.keep(windows)
 
     def _gather(
-        self, readings: Sequence[Reading], systems: Iterable[System], whole: Iterable[Whole]
-    ) -> tuple[list[Window], list[bytes]]:
+        self, readings: Sequence[ScrapedValue], systems: Iterable[System], whole: Iterable[Whole]
+    ) -> tuple[list[ScrapeWindow], list[bytes]]:
         for system in systems:
             self._scrapes.name_system(*system)
         windows = self._scrapes.windows(self._scrapes.add(readings, times.now_ms()))

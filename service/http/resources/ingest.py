@@ -20,7 +20,7 @@ from contract.validation import InvalidReport, MalformedReport, accepted
 from service.agents.remote_configuration import RemoteConfiguration
 from service.credentials.identity import Identity
 from service.http.authentication import identity_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.requests import read_body
 from service.http.token_limits import TokenLimits
 from service.ingest.acknowledgement import Acknowledgement, Ingest, Unavailable
@@ -77,7 +77,7 @@ class Rejections:
         self.listed: list[Rejected] = []
 
     def add(self, index: int, problems: Sequence[Problem]) -> None:
-        """Count one."""
+        """Count one report."""
         self.count += 1
         if len(self.listed) < _MAX_LISTED:
             self.listed.append(Rejected(index, problems[:_MAX_PROBLEMS]))
@@ -90,7 +90,7 @@ class Rejections:
         return found | ({"rejected_count": self.count} if self.count > len(self.listed) else {})
 
 
-class Taken(NamedTuple):
+class TakenBatch(NamedTuple):
     """What became of a batch."""
 
     acknowledgement: Acknowledgement
@@ -159,13 +159,13 @@ class Metrics:
                 return
             self._refused(body, error.problems)
             if isinstance(error, MalformedReport):
-                raise ProblemError(falcon.HTTP_400, error.problems[0].detail) from None
-            raise ProblemError(
+                raise HTTPProblem(falcon.HTTP_400, error.problems[0].detail) from None
+            raise HTTPProblem(
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems[:_MAX_PROBLEMS]
             ) from None
         try:
             added = self._admit(identity, report)
-        except ProblemError as refusal:
+        except HTTPProblem as refusal:
             self._say_refused(report.user_id, refusal.problems)
             raise
         try:
@@ -186,7 +186,7 @@ class Metrics:
         resp.content_type = falcon.MEDIA_JSON
         resp.data = _answer(taken.acknowledgement, taken.told, taken.rejections.members())
 
-    async def take(self, bodies: Sequence[bytes], identity: Identity) -> Taken:
+    async def take(self, bodies: Sequence[bytes], identity: Identity) -> TakenBatch:
         """Take reports, each a JSON document; returns when those that are right are on disk and answered by queries.
 
         Raises ProblemError where none of them is kept.
@@ -197,11 +197,11 @@ class Metrics:
         finally:
             self._admission.arrived(added)
 
-    async def _take(self, bodies: Sequence[bytes], identity: Identity, added: list[NewSeries]) -> Taken:
+    async def _take(self, bodies: Sequence[bytes], identity: Identity, added: list[NewSeries]) -> TakenBatch:
         kept: list[bytes] = []
         reports: list[Report] = []
         rejected = Rejections()
-        refusal: ProblemError | None = None
+        refusal: HTTPProblem | None = None
         now_ms = times.now_ms()
         oldest_ms = self._store.oldest_ms(now_ms)
         for index, body in enumerate(bodies):
@@ -213,7 +213,7 @@ class Metrics:
             else:
                 try:
                     added += self._admit(identity, report)
-                except ProblemError as not_let_in:
+                except HTTPProblem as not_let_in:
                     refusal = not_let_in
                     self._say_refused(report.user_id, refusal.problems)
                     rejected.add(index, refusal.problems)
@@ -229,12 +229,12 @@ class Metrics:
         if refusal is not None and not reports:
             raise refusal
         if rejected.count and not reports:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_422, "Each report of the batch is invalid; nothing was stored.",
                 **acknowledgement._asdict(), **rejected.members(),
             )  # fmt: skip
         self._limits.took_reports(identity, len(reports))
-        return Taken(acknowledgement, rejected, self._remote_configuration.heard_all(reports, now_ms))
+        return TakenBatch(acknowledgement, rejected, self._remote_configuration.heard_all(reports, now_ms))
 
     def _refused(self, body: bytes, problems: Sequence[Problem]) -> None:
         """Count an invalid report, and say whose it was and what was wrong, unless too many are said already."""
@@ -258,7 +258,7 @@ class Metrics:
         try:
             return self._admission.admit(report)
         except NotLetInError as error:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_429,
                 "No more machines are let in; nothing of this request was kept.",
                 [Problem("/user_id", str(error))],
@@ -266,8 +266,8 @@ class Metrics:
             ) from None
 
 
-def _of_another() -> ProblemError:
-    return ProblemError(
+def _of_another() -> HTTPProblem:
+    return HTTPProblem(
         falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.", [_ANOTHER]
     )
 
@@ -282,8 +282,8 @@ def _answer(
     return msgspec.json.encode(document)
 
 
-def _unavailable(error: Unavailable) -> ProblemError:
-    return ProblemError(falcon.HTTP_503, f"{error}; nothing of this request was kept.", headers={"Retry-After": "5"})
+def _unavailable(error: Unavailable) -> HTTPProblem:
+    return HTTPProblem(falcon.HTTP_503, f"{error}; nothing of this request was kept.", headers={"Retry-After": "5"})
 
 
 def _is_lines(body: bytes) -> bool:
@@ -306,7 +306,7 @@ def _is_object(line: bytes) -> bool:
 
 def _lines(body: bytes) -> list[bytes]:
     if body.count(b"\n") > _MAX_LINES:
-        raise ProblemError(falcon.HTTP_413, f"The body has more than {_MAX_LINES} lines; send fewer reports at a time.")
+        raise HTTPProblem(falcon.HTTP_413, f"The body has more than {_MAX_LINES} lines; send fewer reports at a time.")
     # By line feeds alone: what else ends lines elsewhere would be more lines than are counted.
     return [line for line in body.split(b"\n") if line and not line.isspace()]
 
@@ -315,9 +315,9 @@ def _elements(body: bytes) -> list[bytes]:
     try:
         elements = decode_json(body, list[msgspec.Raw])
     except msgspec.DecodeError as error:
-        raise ProblemError(falcon.HTTP_400, f"The body is not a JSON array: {error}") from None
+        raise HTTPProblem(falcon.HTTP_400, f"The body is not a JSON array: {error}") from None
     if len(elements) > _MAX_LINES:
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_413, f"The body has more than {_MAX_LINES} reports; send fewer of them at a time."
         )
     return [bytes(raw) for raw in elements]

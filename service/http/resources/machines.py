@@ -21,7 +21,7 @@ from service.http.asking import ask
 from service.http.csv_cells import harmless
 from service.http.listing import take_limit, whole_number
 from service.http.parameters import MAX_LIMIT, MAX_USERS, MachinesParameters, names_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.queries import named_metric
 from service.http.requests import Parameters, duration, text
 from service.http.selecting import take_selection
@@ -31,7 +31,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class Machines:
+class MachineTable:
     """Lists machines with their statistics, chosen and sorted as in the fleet's picture."""
 
     def __init__(self, cache: FleetCache, alerting: Callable[[], frozenset[str]]) -> None:
@@ -43,7 +43,7 @@ class Machines:
         """200 with a page of them; 503 where the store is away."""
         form = JSON if req.accept == "*/*" else preferred(req, (JSON, CSV))
         if form is None:
-            raise ProblemError(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {JSON}, {CSV}.")
+            raise HTTPProblem(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {JSON}, {CSV}.")
         asked = await Parameters.read(req, names_of(MachinesParameters))
         now_ms = times.now_ms()
         metric = named_metric(asked.take("metric", text, "cpuUtilization"))

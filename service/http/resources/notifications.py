@@ -12,9 +12,9 @@ from contract.times import format_instant
 from service.alerts.runner import Runner
 from service.http.listing import one_of, take_limit
 from service.http.parameters import NotificationsParameters, names_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.requests import Parameters
-from service.notifications.queue import STATES, Message, NotificationQueue
+from service.notifications.queue import STATES, NotificationQueue, QueuedNotification
 
 
 class Notifications:
@@ -53,7 +53,7 @@ class OneNotification:
         """200 with what has become of it."""
         message = await asyncio.to_thread(self._queue.message, message_id)
         if message is None:
-            raise ProblemError(falcon.HTTP_404, "No such notification; GET /api/v1/notifications lists them.")
+            raise HTTPProblem(falcon.HTTP_404, "No such notification; GET /api/v1/notifications lists them.")
         resp.content_type = "application/json"
         resp.data = msgspec.json.encode(_notification_document(message))
 
@@ -70,7 +70,7 @@ class TargetTest:
         targets = self._runner.targets
         if name not in targets:
             known = f"one of {', '.join(targets)}" if targets else "none, as the files of --rules have no targets"
-            raise ProblemError(falcon.HTTP_404, f"No such target: expected {known}.")
+            raise HTTPProblem(falcon.HTTP_404, f"No such target: expected {known}.")
         identity = await asyncio.to_thread(self._queue.add_test, name, times.now_ms())
         resp.status = falcon.HTTP_202
         resp.media = {"id": identity}
@@ -92,11 +92,11 @@ class Redelivery:
     async def on_post(self, req: Request, resp: Response, message_id: str) -> None:
         """202; its id stays the same."""
         if not await asyncio.to_thread(self._queue.redeliver, message_id, times.now_ms()):
-            raise ProblemError(falcon.HTTP_404, "No such notification that is dead or delivered.")
+            raise HTTPProblem(falcon.HTTP_404, "No such notification that is dead or delivered.")
         resp.status = falcon.HTTP_202
 
 
-def _notification_document(message: Message) -> dict[str, Any]:
+def _notification_document(message: QueuedNotification) -> dict[str, Any]:
     return {
         "id": message.id,
         "rule": message.rule,

@@ -11,7 +11,7 @@ from service.credentials.openid import LIFETIME_S, NotLetIn, OpenId
 from service.credentials.openid_provider import OpenIdError, ProviderUnavailable
 from service.credentials.rates import FailedAttempts
 from service.http.access import address_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.resources.sign_in import SignIn, own_path
 from service.http.token_limits import rate_headers
 
@@ -46,7 +46,7 @@ class OpenIdBegin:
         now_s = time.monotonic()
         wait_s = math.ceil(self._begun.wait_s(address, now_s))
         if wait_s:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_429, "Too many sign-ins have been begun from this address.",
                 headers=rate_headers("sign-ins", self._begun.rate, wait_s),
             )  # fmt: skip
@@ -80,7 +80,7 @@ class OpenIdEnd:
 
 def _needed(openid: OpenId | None) -> OpenId:
     if openid is None:
-        raise ProblemError(falcon.HTTP_404, "No OpenID Connect provider is set (--openid-issuer).")
+        raise HTTPProblem(falcon.HTTP_404, "No OpenID Connect provider is set (--openid-issuer).")
     return openid
 
 

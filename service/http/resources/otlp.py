@@ -13,12 +13,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from service.credentials.identity import Identity
 from service.http.authentication import identity_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.requests import read_body
 from service.http.resources.gathering import Gathering
 from service.http.resources.ingest import Metrics
 from service.http.token_limits import TokenLimits
-from service.ingest.otlp import Taken, is_larger, read
+from service.ingest.otlp import OtlpRequest, is_larger, read
 from service.ingest.system_metrics import OPENTELEMETRY
 from service.stores.base import Store
 
@@ -45,7 +45,7 @@ class OpenTelemetryMetrics:
         # Beside the event loop: a large request takes longer than others should wait.
         taken = await asyncio.to_thread(self._read, body, media_type, identity)
         if taken.points and taken.points == taken.forbidden:
-            raise ProblemError(falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.")
+            raise HTTPProblem(falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.")
         answer = ExportMetricsServiceResponse()
         if taken.systems:
             whole = [(*window, *told) for window, told in taken.histograms.items()]
@@ -66,10 +66,10 @@ class OpenTelemetryMetrics:
             resp.content_type = PROTOBUF
             resp.data = answer.SerializeToString()
 
-    def _read(self, body: bytes, media_type: str, identity: Identity) -> Taken:
+    def _read(self, body: bytes, media_type: str, identity: Identity) -> OtlpRequest:
         request = _request(body, media_type)
         if is_larger(request, _MAX_POINTS):
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_413, f"The request has more than {_MAX_POINTS} data points; send fewer at a time."
             )
         covers = identity.covers if identity.is_scoped else lambda host: True
@@ -84,7 +84,7 @@ def _request(body: bytes, media_type: str) -> ExportMetricsServiceRequest:
             request.ParseFromString(body)
         elif media_type == falcon.MEDIA_JSON:
             if len(body) > _MAX_JSON_BYTES:
-                raise ProblemError(
+                raise HTTPProblem(
                     falcon.HTTP_413, f"The body has more than {_MAX_JSON_BYTES} bytes of JSON; send protobuf, or less."
                 )
             if body.lstrip()[:1] != b"{":
@@ -92,10 +92,10 @@ def _request(body: bytes, media_type: str) -> ExportMetricsServiceRequest:
             json_format.Parse(body, request, ignore_unknown_fields=True)
         else:
             given = f"Content-Type {media_type!r} is not right here"
-            raise ProblemError(falcon.HTTP_415, f"{given}; {PROTOBUF} or {falcon.MEDIA_JSON} is.")
+            raise HTTPProblem(falcon.HTTP_415, f"{given}; {PROTOBUF} or {falcon.MEDIA_JSON} is.")
     except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_400, f"The body is no export request of OpenTelemetry's metrics: {reason}"
         ) from None
     return request

@@ -19,7 +19,7 @@ from service.http.answers import preferred
 from service.http.authentication import identity_of
 from service.http.buckets import zone_of
 from service.http.parameters import ReportParameters, names_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, duration
 from service.http.templates import environment
 from service.reporting.maker import ReportFailed, ReportMaker, TooManyReports
@@ -55,7 +55,7 @@ def _address(req: Request) -> str:
     try:
         host, port = req.host, req.port
     except ValueError:
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_400,
             f"Expected in the header Host a name and a port, such as localhost:8888, got {req.get_header('Host')!r}.",
         ) from None
@@ -123,7 +123,7 @@ class _Reports:
                 request, _own_address(req), self._token_for(req), identity_of(req).scope
             )
         except TooManyReports:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_503, "Several reports are being made; ask again in a few seconds.",
                 headers={"Retry-After": str(_RETRY_S)},
             ) from None  # fmt: skip
@@ -134,7 +134,7 @@ class _Reports:
             ) from None
         if isinstance(made, ReportRefused):
             headers = {"Retry-After": str(_RETRY_S)} if made.status == 503 else None
-            raise ProblemError(falcon.code_to_http_status(made.status), made.detail, headers=headers)
+            raise HTTPProblem(falcon.code_to_http_status(made.status), made.detail, headers=headers)
         resp.etag = made.etag
         resp.set_header("Cache-Control", f"private, max-age={int(made.fresh_s)}")
         resp.set_header("Vary", "Accept, Authorization, Cookie")
@@ -162,7 +162,7 @@ class UserReport(_Reports):
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         """200 with the report; 404 for a machine that is not known, 503 as for the fleet."""
         if not self._store.has_user(user_id):
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."
             )
         await self._answer(req, resp, user_id)
@@ -194,13 +194,15 @@ def _form(value: Any) -> ReportFormat:
     for form in _TYPES.values():
         if value == form:
             return form
-    raise ValueError(f"{value!r} is not a form; {', '.join(_TYPES.values())} are; pdf and png makes loadlens-analytics")
+    raise ValueError(
+        f"expected one of {', '.join(_TYPES.values())}, got {value!r}; pdf and png makes loadlens-analytics"
+    )
 
 
 def _accepted(req: Request) -> ReportFormat:
     chosen = preferred(req, _TYPES)
     if chosen is None:
-        raise ProblemError(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {', '.join(_TYPES)}.")
+        raise HTTPProblem(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {', '.join(_TYPES)}.")
     return _TYPES[chosen]
 
 
@@ -208,7 +210,7 @@ def _target(value: Any) -> float:
     target = float(value) if isinstance(value, str) else value
     # A JSON body may hold anything; true would be 1.
     if type(target) not in (int, float) or not 0 < target <= 1:
-        raise ValueError(f"{value} is not a share above 0 and of at most 1, such as 0.8")
+        raise ValueError(f"expected a share above 0 and of at most 1, such as 0.8, got {value}")
     return float(target)
 
 

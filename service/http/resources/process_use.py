@@ -15,7 +15,7 @@ from service.http.authentication import identity_of
 from service.http.buckets import fitting_rate
 from service.http.listing import one_of, whole_number
 from service.http.parameters import MAX_TOP_USERS, WhoParameters, names_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.queries import take_range
 from service.http.requests import Parameters, duration
 from service.stores.base import Store
@@ -87,9 +87,9 @@ class TopProcesses:
         question = await _question(req)
         identity = identity_of(req)
         if question.user_id is not None and not identity.covers(question.user_id):
-            raise ProblemError(falcon.HTTP_403, "The scope of this token does not have this user id.")
+            raise HTTPProblem(falcon.HTTP_403, "The scope of this token does not have this user id.")
         if question.user_id is not None and not self._store.has_user(question.user_id):
-            raise ProblemError(falcon.HTTP_404, "No such machine; GET /api/v1/users lists them.")
+            raise HTTPProblem(falcon.HTTP_404, "No such machine; GET /api/v1/users lists them.")
         if identity.is_scoped:
             question = question._replace(covers=identity.covers)
         answer = await asyncio.to_thread(self._store.who, question)

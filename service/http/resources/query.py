@@ -29,7 +29,7 @@ from service.http.asking import ask
 from service.http.authentication import actor_of, identity_of
 from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
-from service.http.problems import ProblemError, invalid
+from service.http.problems import HTTPProblem, invalid
 from service.http.queries import check_device, check_user, fleet, history, named_metric, read_query, unknown_user
 from service.http.requests import Parameters, text
 from service.http.selecting import labels
@@ -168,7 +168,7 @@ class OneUser:
     async def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
         """204 when no answer has it any more; what it sends afterwards is a new user's."""
         if self._forgetting is None:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_501,
                 "With a journal in NATS no single user can be forgotten: all processes read its log, which keeps what "
                 "it has. Nothing was changed.",
@@ -176,9 +176,9 @@ class OneUser:
         try:
             known = await self._forgetting.forget(user_id, actor_of(req))
         except CannotForget as error:
-            raise ProblemError(falcon.HTTP_501, f"{error}. Nothing was changed.") from None
+            raise HTTPProblem(falcon.HTTP_501, f"{error}. Nothing was changed.") from None
         except (StoreUnavailable, ControlError, OSError) as error:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_503, f"The user is not forgotten yet: {error}", headers={"Retry-After": "5"}
             ) from None
         if not known:

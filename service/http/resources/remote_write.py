@@ -9,14 +9,14 @@ from analytics.sources.prometheus_messages import V1, V2, Malformed
 from contract.problems import shortened
 from service.credentials.identity import Identity
 from service.http.authentication import identity_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.requests import read_body
 from service.http.resources.gathering import Gathering
 from service.http.resources.ingest import Metrics
 from service.http.resources.otlp import PROTOBUF
 from service.http.token_limits import TokenLimits
 from service.ingest.node_exporter import NODE_EXPORTER
-from service.ingest.remote_write import MAX_SAMPLES, Taken, TooMuch, read
+from service.ingest.remote_write import MAX_SAMPLES, RemoteWriteRequest, TooMuch, read
 from service.stores.base import Store
 
 _LONGEST = 200
@@ -52,24 +52,24 @@ class RemoteWrite:
             "X-Prometheus-Remote-Write-Exemplars-Written": str(taken.exemplars),
         }
         if taken.samples and taken.samples == taken.forbidden:
-            raise ProblemError(falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.")
+            raise HTTPProblem(falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.")
         if refused:
             reasons = "; ".join(f"{reason} ({count})" for reason, count in taken.refused.items())
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_400, f"{refused} of {taken.samples} samples are not taken: {reasons}", headers=written
             )
         resp.set_headers(written)
         resp.status = falcon.HTTP_204
 
-    def _read(self, body: bytes, message: str, identity: Identity) -> Taken:
+    def _read(self, body: bytes, message: str, identity: Identity) -> RemoteWriteRequest:
         try:
             return read(
                 body, message, self._gathering.within(), identity.covers if identity.is_scoped else lambda host: True
             )
         except Malformed as error:
-            raise ProblemError(falcon.HTTP_400, f"The body is no remote write: {error}; nothing was kept.") from None
+            raise HTTPProblem(falcon.HTTP_400, f"The body is no remote write: {error}; nothing was kept.") from None
         except TooMuch:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_413,
                 f"The request is more than {MAX_SAMPLES} samples; nothing was kept. Send fewer (max_samples_per_send).",
             ) from None
@@ -81,7 +81,7 @@ def _message(content_type: str | None) -> str:
     given = [one.strip() for one in parameters.split(";")]
     message = next((one[6:].strip('"') for one in given if one.lower().startswith("proto=")), V1)
     if media_type.strip().lower() != PROTOBUF or message not in (V1, V2):
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_415,
             f"Content-Type {shortened(content_type or '', _LONGEST)!r} is not right here; {PROTOBUF} is, alone or with "
             f"proto={V1} or proto={V2}.",

@@ -16,7 +16,7 @@ from service.http import problems
 from service.http.authentication import actor_of
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, read_json, text
 
 _JSON = "application/json"
@@ -67,7 +67,7 @@ class OneRule:
             rule, version = (await asyncio.to_thread(self._repository.rules)).get(name, (None, 0))
             source = "api"
         if rule is None:
-            raise ProblemError(falcon.HTTP_404, f"No rule is named {name!r}; GET /api/v1/rules lists them.")
+            raise HTTPProblem(falcon.HTTP_404, f"No rule is named {name!r}; GET /api/v1/rules lists them.")
         _answer(resp, rule, source, version)
 
     async def on_put(self, req: Request, resp: Response, name: str) -> None:
@@ -85,7 +85,7 @@ class OneRule:
         self._refuse_from_file(name)
         problems.required(req)
         if name not in await asyncio.to_thread(self._repository.rules):
-            raise ProblemError(falcon.HTTP_404, f"No rule is named {name!r}; GET /api/v1/rules lists them.")
+            raise HTTPProblem(falcon.HTTP_404, f"No rule is named {name!r}; GET /api/v1/rules lists them.")
         await self._change(req, name, None)
         resp.status = falcon.HTTP_204
 
@@ -96,14 +96,14 @@ class OneRule:
         try:
             version = await asyncio.to_thread(self._repository.change_rule, name, rule, actor_of(req), check)
         except TooMany as error:
-            raise ProblemError(falcon.HTTP_409, str(error)) from None
+            raise HTTPProblem(falcon.HTTP_409, str(error)) from None
         self._runner.reload()
         return version
 
     def _refuse_from_file(self, name: str) -> None:
         file = self._runner.rule_set.files.get(name)
         if file is not None:
-            raise ProblemError(falcon.HTTP_409, f"Rule {name} stands in {file.name}; change it there.")
+            raise HTTPProblem(falcon.HTTP_409, f"Rule {name} stands in {file.name}; change it there.")
 
 
 def _parsed(document: Any, name: str, runner: Runner) -> Rule:
@@ -113,7 +113,7 @@ def _parsed(document: Any, name: str, runner: Runner) -> Rule:
     try:
         rule = parse_rule(document)
     except InvalidRule as error:
-        raise ProblemError(falcon.HTTP_422, "The rule is wrong; nothing was changed.", error.problems) from None
+        raise HTTPProblem(falcon.HTTP_422, "The rule is wrong; nothing was changed.", error.problems) from None
     known = ", ".join(targets)
     problems = [
         Problem(
@@ -128,7 +128,7 @@ def _parsed(document: Any, name: str, runner: Runner) -> Rule:
     if rule.name != name:
         problems.append(Problem("/name", f"expected {name} as in the address, got {rule.name}"))
     if problems:
-        raise ProblemError(falcon.HTTP_422, "The rule is wrong; nothing was changed.", problems)
+        raise HTTPProblem(falcon.HTTP_422, "The rule is wrong; nothing was changed.", problems)
     return rule
 
 

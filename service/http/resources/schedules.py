@@ -13,7 +13,7 @@ from service.http.authentication import actor_of
 from service.http.buckets import zone_of
 from service.http.listing import take_limit, whole_number
 from service.http.parameters import PageParameters, names_of
-from service.http.problems import ProblemError, invalid
+from service.http.problems import HTTPProblem, invalid
 from service.http.requests import Parameters, duration, read_as
 from service.reporting.schedules import MOST, Schedule, Schedules, Timing, TooManySchedules
 from service.stores.base import Store
@@ -73,7 +73,7 @@ class ScheduleList:
         try:
             schedule = await asyncio.to_thread(self._schedules.add, timing, actor_of(req))
         except TooManySchedules as error:
-            raise ProblemError(falcon.HTTP_409, str(error)) from None
+            raise HTTPProblem(falcon.HTTP_409, str(error)) from None
         resp.status = falcon.HTTP_201
         resp.location = f"{req.root_path}/api/v1/schedules/{schedule.id}"
         resp.content_type = falcon.MEDIA_JSON
@@ -126,7 +126,7 @@ class ScheduledReport:
         if report is None:
             if await asyncio.to_thread(self._schedules.get, number) is None:
                 raise _unknown()
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_404, "This schedule has made no report yet; `run` says how the last one ended."
             )
         resp.content_type = "text/html; charset=utf-8"
@@ -136,8 +136,8 @@ class ScheduledReport:
         resp.data = report.content
 
 
-def _unknown() -> ProblemError:
-    return ProblemError(falcon.HTTP_404, "No such schedule; GET /api/v1/schedules lists them.")
+def _unknown() -> HTTPProblem:
+    return HTTPProblem(falcon.HTTP_404, "No such schedule; GET /api/v1/schedules lists them.")
 
 
 def _number(text: str) -> int:

@@ -19,7 +19,7 @@ from service.http.access import address_of
 from service.http.authentication import Authentication, actor_of, clear_cookie, identity_of, set_cookie
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, read_body, text
 from service.http.templates import environment
 
@@ -150,7 +150,7 @@ class OneSession:
     async def on_delete(self, req: Request, resp: Response, session_id: str) -> None:
         """Ends it; answers 204."""
         if not await _end(self._sessions, session_id, identity_of(req), req):
-            raise ProblemError(falcon.HTTP_404, "No such session; GET /api/v1/sessions lists them.")
+            raise HTTPProblem(falcon.HTTP_404, "No such session; GET /api/v1/sessions lists them.")
         resp.status = falcon.HTTP_204
 
 
@@ -171,10 +171,10 @@ async def _end(sessions: Sessions, session_id: str, identity: Identity, req: Req
 async def _form(req: Request) -> dict[str, str]:
     """The last value of each field of a form. Raises ProblemError 413 and 415."""
     if (req.content_type or "").partition(";")[0].strip().lower() != _FORM:
-        raise ProblemError(falcon.HTTP_415, f"Expected a form, {_FORM}.")
+        raise HTTPProblem(falcon.HTTP_415, f"Expected a form, {_FORM}.")
     body = await read_body(req)
     if len(body) > _MAX_FORM:
-        raise ProblemError(falcon.HTTP_413, f"A form has at most {_MAX_FORM} bytes.")
+        raise HTTPProblem(falcon.HTTP_413, f"A form has at most {_MAX_FORM} bytes.")
     fields = parse_qs(body.decode("latin-1"), max_num_fields=16)
     return {name: values[-1] for name, values in fields.items()}
 

@@ -16,11 +16,11 @@ from service.credentials.identity import Identity
 from service.credentials.sessions import Sessions
 from service.http.access import is_foreign
 from service.http.authentication import identity_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.token_limits import TokenLimits
 from service.stream.broker import Broker, TooManyConsumers
 from service.stream.channels import StreamFormat
-from service.stream.consumer import Consumer
+from service.stream.consumer import StreamConsumer
 from service.stream.subscription import Subscription, parse_subscription
 
 _log = logging.getLogger("loadlens.service")
@@ -65,7 +65,7 @@ class LiveStream:
         resp.content_type = "text/event-stream"
         resp.set_header("Cache-Control", "no-store")
 
-    async def _events(self, consumer: Consumer, identity: Identity) -> AsyncIterator[_Events]:
+    async def _events(self, consumer: StreamConsumer, identity: Identity) -> AsyncIterator[_Events]:
         try:
             yield _Events(_BEGIN)
             async for chunk in consumer.chunks():
@@ -77,15 +77,15 @@ class LiveStream:
 
     def _join(
         self, subscription: Subscription, stream_format: StreamFormat, after: int | None, identity: Identity
-    ) -> Consumer:
+    ) -> StreamConsumer:
         self._limits.begin_stream(identity)
         try:
-            return Consumer(self._broker, subscription, stream_format, after)
+            return StreamConsumer(self._broker, subscription, stream_format, after)
         except TooManyConsumers as error:
             self._limits.end_stream(identity)
-            raise ProblemError(falcon.HTTP_503, f"{error}.", headers={"Retry-After": "10"}) from None
+            raise HTTPProblem(falcon.HTTP_503, f"{error}.", headers={"Retry-After": "10"}) from None
 
-    def _leave(self, consumer: Consumer, identity: Identity) -> None:
+    def _leave(self, consumer: StreamConsumer, identity: Identity) -> None:
         consumer.leave()
         self._limits.end_stream(identity)
 
@@ -100,7 +100,7 @@ class LiveStream:
             subscription, after = _asked(req)
             identity = identity_of(req)
             await self._follow(ws, self._join(subscription, "lines", after, identity), identity)
-        except ProblemError as error:
+        except HTTPProblem as error:
             code = _TRY_AGAIN if error.status_code in (429, 503) else _UNACCEPTABLE
             reasons = "; ".join(f"{problem.pointer}: {problem.detail}" for problem in error.problems)
             reason = (reasons or error.description or "").encode()[:_MAX_REASON]
@@ -108,7 +108,7 @@ class LiveStream:
         except (WebSocketDisconnected, ClientDisconnected):
             return
 
-    async def _follow(self, ws: WebSocket, consumer: Consumer, identity: Identity) -> None:
+    async def _follow(self, ws: WebSocket, consumer: StreamConsumer, identity: Identity) -> None:
         async with contextlib.aclosing(consumer.chunks()) as chunks:
             try:
                 async for chunk in chunks:
@@ -133,5 +133,5 @@ def _asked(req: Request) -> tuple[Subscription, int | None]:
         else:
             problems.append(Problem("after", f"expected the id of an event, a whole number, got {text[:32]!r}"))
     if problems:
-        raise ProblemError(falcon.HTTP_422, "The stream cannot be followed like this.", problems)
+        raise HTTPProblem(falcon.HTTP_422, "The stream cannot be followed like this.", problems)
     return replace(subscription, scope=identity_of(req).scope), after

@@ -19,7 +19,7 @@ from service.credentials.tokens import LONGEST_MS, TokenRefused, Tokens, end_of,
 from service.http.authentication import actor_of, identity_of
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
-from service.http.problems import ProblemError, invalid
+from service.http.problems import HTTPProblem, invalid
 from service.http.requests import MERGE_PATCH, Parameters, read_as, text
 
 MAX_USES = 100_000
@@ -91,7 +91,7 @@ class TokenList:
         """Makes a token; answers 201 with it, and with its text, which is never shown again."""
         asked = await read_as(req, NewToken, _REFUSED)
         if identity_of(req) is ANYBODY:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_409,
                 "This service asks for no token. Stop it and make the first one where its data are:"
                 " loadlens-service tokens create --offline --data-dir DIR --role admin NAME",
@@ -126,12 +126,12 @@ class Enrolments:
         asked = await read_as(req, NewEnrolment, _REFUSED)
         identity = identity_of(req)
         if self._tokens.get(identity.token) is None:
-            raise ProblemError(falcon.HTTP_409, "This service asks for no token.")
+            raise HTTPProblem(falcon.HTTP_409, "This service asks for no token.")
         problem = scope_problem("agent", asked.user_id, None)
         if problem is not None:
             raise invalid("/user_id", problem[1])
         if not identity.covers(asked.user_id):
-            raise ProblemError(falcon.HTTP_403, "The scope of this token does not have this user id.")
+            raise HTTPProblem(falcon.HTTP_403, "The scope of this token does not have this user id.")
         _answer_once(resp, await _changed(lambda: self._tokens.enrol(identity, asked.user_id, actor=actor_of(req))))
 
 
@@ -190,7 +190,7 @@ async def _changed(change: Callable[[], T]) -> T:
     except KeyError:
         raise _unknown() from None
     except TokenRefused as error:
-        raise ProblemError(falcon.HTTP_409, f"Nothing was changed: {error}.") from None
+        raise HTTPProblem(falcon.HTTP_409, f"Nothing was changed: {error}.") from None
 
 
 def _end(expires: str | int | None, lifetime: str | None) -> int | None:
@@ -217,8 +217,8 @@ def _given(value: T | UnsetType) -> T | None:
     return None if value is UNSET else value
 
 
-def _unknown() -> ProblemError:
-    return ProblemError(falcon.HTTP_404, "No such token; GET /api/v1/tokens lists them.")
+def _unknown() -> HTTPProblem:
+    return HTTPProblem(falcon.HTTP_404, "No such token; GET /api/v1/tokens lists them.")
 
 
 def _answer(resp: Response, token: Token) -> None:

@@ -20,10 +20,12 @@ from service.stores.cells import BATCH_ROWS as CELL_BATCH
 from service.stores.cells import COLUMNS as CELL_COLUMNS
 from service.stores.cells import CellRows
 from service.stores.embedded.catalog import add_run, note_fleet, tier_table
-from service.stores.embedded.segments import Segment, windows_in
-from service.stores.engine import BATCH_ROWS, TIERS, Selection, in_memory
-from service.stores.memtable import SCHEMA, LoadedRows, WindowsInMemory, binary, numbers, rows_of
+from service.stores.embedded.segment import Segment
+from service.stores.embedded.segments import windows_in
+from service.stores.engine import BATCH_ROWS, WindowSelection, in_memory
+from service.stores.retention import TIERS
 from service.stores.series import SeriesIndex, fleet_number
+from service.stores.sorted_windows import SCHEMA, LoadedRows, WindowsInMemory, binary, numbers, rows_of
 
 _NUMBERS = ("series", "time", "count", "mean", "variance", "minimum", "maximum", "approximated")
 ROLLUP_COLUMNS = (*_NUMBERS, "histogram")
@@ -116,7 +118,7 @@ def read(
     folder: Path,
     segments: Sequence[Segment],
     memtables: Sequence[WindowsInMemory],
-    chosen: Selection,
+    chosen: WindowSelection,
     cuts: Sequence[int] = (),
     *,
     has_fleet: bool = False,
@@ -134,7 +136,7 @@ def _stored(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     segments: Sequence[Segment],
-    chosen: Selection,
+    chosen: WindowSelection,
     cuts: Sequence[int],
     *,
     has_fleet: bool,
@@ -167,7 +169,7 @@ def _of_windows(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     segments: Sequence[Segment],
-    chosen: Selection,
+    chosen: WindowSelection,
     pieces: Sequence[Piece],
 ) -> Iterator[LoadedRows | CellRows]:
     """Windows in files that end in some pieces of time."""
@@ -248,7 +250,7 @@ def _selected(
     connection.unregister("chosen")
 
 
-def _overlaps(segment: Segment, piece: Piece, chosen: Selection) -> bool:
+def _overlaps(segment: Segment, piece: Piece, chosen: WindowSelection) -> bool:
     if segment.last_ms < piece.start_ms or segment.first_ms >= piece.end_ms:
         return False
     place = np.searchsorted(chosen.series, segment.first_series)

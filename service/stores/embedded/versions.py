@@ -1,16 +1,19 @@
 """Versions of the store: what readers see as one state while flushes and compactions go on."""
 
+from __future__ import annotations
+
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-import duckdb
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from service.stores.embedded import catalog
-from service.stores.embedded.segments import Segment
+from service.stores.embedded.segment import Segment
 from service.stores.memtable import Memtable
+
+if TYPE_CHECKING:
+    import duckdb
 
 T = TypeVar("T")
 
@@ -23,7 +26,7 @@ class _Version(NamedTuple):
     has_fleet: bool
 
 
-class View(NamedTuple):
+class StoreVersion(NamedTuple):
     """One state of the store: its segments, and the memtables that neither they nor the rollups hold."""
 
     segments: Sequence[Segment]
@@ -54,7 +57,7 @@ class Versions:
         """The segments of the newest version."""
         return self._latest.segments
 
-    def consistent(self, read: Callable[[View], T]) -> T:
+    def consistent(self, read: Callable[[StoreVersion], T]) -> T:
         """What `read` makes of one state of the store.
 
         It reads without a transaction, which would cost as much as a small query, and again where a change
@@ -63,7 +66,7 @@ class Versions:
         for _ in range(_TRIES - 1):
             with self._publishing:
                 version, reader = self._latest, self._begin()
-                view = View(version.segments, self._memtables(), version.has_fleet)
+                view = StoreVersion(version.segments, self._memtables(), version.has_fleet)
             try:
                 result = read(view)
             finally:
@@ -72,7 +75,7 @@ class Versions:
             if not self._changing and self._latest is version:
                 return result
         with self._publishing:
-            return read(View(self._latest.segments, self._memtables(), self._latest.has_fleet))
+            return read(StoreVersion(self._latest.segments, self._memtables(), self._latest.has_fleet))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:

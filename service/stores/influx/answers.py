@@ -14,19 +14,19 @@ from analytics.sources.influx_points import Points, Rolled, pieces
 from contract.metrics import BUSIEST_CORE, Metric
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
-from service.stores.engine import Selection, in_memory
+from service.stores.engine import WindowSelection, in_memory
 from service.stores.influx.publication import View
 from service.stores.influx.reading import Reader
 from service.stores.influx.rollups import FINEST
-from service.stores.memtable import LoadedRows, WindowsInMemory
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import LoadedRows, WindowsInMemory
 
 _GAP_MS = 600_000
 _SPAN_MS = HOUR_MS
 """Ends are looked up together while they are so close."""
 
 
-class Stored:
+class StoredAnswers:
     """Reads a state of the store."""
 
     def __init__(self, reader: Reader, index: SeriesIndex, live: Callable[[], frozenset[str]]) -> None:
@@ -35,7 +35,7 @@ class Stored:
         self._live = live
         """Who has points in InfluxDB that came there beside this service, some minutes ago."""
 
-    def windows(self, view: View, chosen: Selection, cuts: Sequence[int]) -> Iterator[LoadedRows]:
+    def windows(self, view: View, chosen: WindowSelection, cuts: Sequence[int]) -> Iterator[LoadedRows]:
         """The windows of a question, some of them merged already, in no bucket that spans one of `cuts`."""
         if not len(chosen.series):
             return
@@ -57,7 +57,7 @@ class Stored:
                 yield from self._stored(view, points, chosen)
         yield from in_memory(view.memories, chosen)
 
-    def _stored(self, view: View, points: Points, chosen: Selection) -> Iterator[LoadedRows]:
+    def _stored(self, view: View, points: Points, chosen: WindowSelection) -> Iterator[LoadedRows]:
         """What InfluxDB has of some points, and what it is about to have of rollups."""
         late = view.late.get(points.tier)
         for rows in self._reader.rows(points, histograms=chosen.question.histograms, unless=late):
@@ -113,7 +113,7 @@ def _pieces(view: View, question: Question, cuts: Sequence[int]) -> Iterator[Pie
     return pieces(question.start_ms, question.end_ms, question.step_ms, rolled, cuts)
 
 
-def _within(buckets: Windows, start_ms: int, end_ms: int, chosen: Selection) -> Iterator[LoadedRows]:
+def _within(buckets: Windows, start_ms: int, end_ms: int, chosen: WindowSelection) -> Iterator[LoadedRows]:
     """The buckets of a question that start in a range."""
     question = chosen.question
     start_ms, end_ms = max(question.start_ms, start_ms), min(question.end_ms, end_ms)

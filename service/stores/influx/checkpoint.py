@@ -132,7 +132,7 @@ class Checkpoint:
             raise StoreUnavailable(f"{self.path} cannot be written: {error}") from None
 
     def forget(self, user_id: str) -> None:
-        """Forget a user."""
+        """Delete what is known of a user."""
         with self._written():
             self._connection.execute("DELETE FROM user WHERE id = ?", [user_id])
 

@@ -52,7 +52,7 @@ class Told(NamedTuple):
 
     @property
     def fields(self) -> dict[str, pa.StringArray]:
-        """By name."""
+        """The fields by their names."""
         return {ORIGINAL_POINTS: self.points, ORIGINAL_TIMES: self.times}
 
 

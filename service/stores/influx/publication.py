@@ -19,9 +19,10 @@ from contract.report import Report
 from service.stores.influx.reading import NumberedRows
 from service.stores.influx.rollups import FINEST
 from service.stores.keys import Keys
-from service.stores.memtable import MEMTABLE_SCHEMA, Memtable, SortedWindows, WindowsInMemory
+from service.stores.memtable import Memtable
 from service.stores.process_use import UseTables, tables_of
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import MEMTABLE_SCHEMA, SortedWindows, WindowsInMemory
 
 T = TypeVar("T")
 _TRIES = 3
@@ -71,7 +72,7 @@ class ImmutableMemtable:
 
     @property
     def rows(self) -> int:
-        """How many windows."""
+        """How many windows it holds."""
         return self._memtable.rows
 
     def leave_out(self, rows: npt.NDArray[np.int64]) -> None:
@@ -129,7 +130,7 @@ class MaybeInStore(Protocol):
 
     @property
     def keys(self) -> Holding:
-        """Theirs."""
+        """The keys of these windows."""
 
 
 class LateHours(NamedTuple):
@@ -141,7 +142,7 @@ class LateHours(NamedTuple):
 
     @classmethod
     def none(cls) -> "LateHours":
-        """No rows."""
+        """No rows and no parts."""
         return cls(tables_of([]), {})
 
 
@@ -207,7 +208,7 @@ class Views:
 
     @property
     def rows(self) -> int:
-        """How many windows are in memory."""
+        """How many windows it holds."""
         with self._lock:
             return sum(memtable.rows for memtable in self._memtables) + (self._immutable.rows if self._immutable else 0)
 
@@ -281,7 +282,7 @@ class Views:
         return self._open
 
     def now(self) -> View:
-        """The state now."""
+        """The state of the store now."""
         with self._lock:
             memories: list[WindowsInMemory] = [*self._memtables]
             if self._written is not None:

@@ -14,8 +14,8 @@ from contract.influx import TIERS
 from contract.metrics import TYPE_OF, Metric
 from contract.report import Report
 from service.stores.base import Buckets, Key, Question, StoreUnavailable
-from service.stores.engine import Retention, select
-from service.stores.influx.answers import Stored
+from service.stores.engine import select
+from service.stores.influx.answers import StoredAnswers
 from service.stores.influx.dump import Dump, FieldDay, FieldSummary
 from service.stores.influx.keeping import Keeping
 from service.stores.influx.originals import Originals
@@ -23,9 +23,10 @@ from service.stores.influx.process_use import ProcessUses
 from service.stores.influx.publication import View, Views
 from service.stores.influx.reading import Reader
 from service.stores.influx.users import UserCatalog
-from service.stores.memtable import ends_of
 from service.stores.process_use import UseAnswer, UseDump, UseQuestion
+from service.stores.retention import Retention
 from service.stores.series import KnownUsers, SeriesIndex
+from service.stores.sorted_windows import ends_of
 
 T = TypeVar("T")
 _SELECT_S = 30.0
@@ -57,7 +58,7 @@ class InfluxQueries(KnownUsers):
         self._reader = Reader(self._client, self._index)
         self._catalog = UserCatalog(self._index)
         self._originals = Originals(self._client, self._reader, self._index)
-        self._stored = Stored(self._reader, self._index, lambda: self._originals.live)
+        self._stored = StoredAnswers(self._reader, self._index, lambda: self._originals.live)
         self._dump = Dump(self._client, self._reader, self._index, self._asked)
         self._keeping = Keeping(self._client, self._retention.longest_ms)
         self._uses = ProcessUses(self._client, self._index)

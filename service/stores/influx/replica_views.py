@@ -22,9 +22,10 @@ from contract.influx import PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.report import FUTURE_MS, Report
 from service.stores.influx.publication import LateHours, View, Views
 from service.stores.influx.rollups import FINEST
-from service.stores.memtable import Memtable, SortedWindows, rows_of
+from service.stores.memtable import Memtable
 from service.stores.process_use import UseTables
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import SortedWindows, rows_of
 
 T = TypeVar("T")
 _TRIES = 5
@@ -106,7 +107,7 @@ class _Frozen:
         return self._uses
 
     def batches(self) -> list[pa.RecordBatch]:
-        """All windows."""
+        """All windows in memory, as batches with the columns of `SCHEMA`."""
         return [piece.batch for piece in self._pieces]
 
     def pieces(self) -> list[SortedWindows]:
@@ -125,7 +126,7 @@ class _Frozen:
         return held
 
     def hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """The same."""
+        """As `holds`, under the name that `Holding` has."""
         return self.holds(series, time)
 
 
@@ -248,7 +249,7 @@ class ReplicaViews(Views):
             return sum(part.memtable.rows for part in self._parts)
 
     def now(self) -> View:
-        """The state now."""
+        """The state of the store now."""
         return self._settled(0.0)[0]
 
     def _settled(self, wait_s: float) -> tuple[View, int]:

@@ -30,7 +30,7 @@ class SharedCheckpoint:
         self.forget_parts = ledger.forget_parts
 
     def users(self) -> list[CatalogedUser]:
-        """Nobody."""
+        """No users: this process keeps none by itself."""
         return []
 
     def forget(self, user_id: str) -> None:

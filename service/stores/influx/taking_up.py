@@ -21,7 +21,7 @@ _log = logging.getLogger("loadlens.service")
 
 
 class TakenUp(NamedTuple):
-    """What there is."""
+    """What a store that is opened finds of an earlier process."""
 
     users: list[CatalogedUser]
     rolled: Rolled

@@ -34,7 +34,7 @@ class CatalogedUser(Struct):
     """The numbers of its devices, by metric type and name."""
 
     def merged(self, other: "CatalogedUser") -> "CatalogedUser":
-        """What both know."""
+        """The user as both entries together describe it; where they differ, as the later one does."""
         later = self if self.last_seen >= other.last_seen else other
         types = self.newest.keys() | other.newest.keys()
         return CatalogedUser(

@@ -32,7 +32,7 @@ _LOGGED = 10
 """So many of the lines that are put aside at once are shown."""
 
 
-class Refusal(NamedTuple):
+class RefusedLine(NamedTuple):
     """A line that InfluxDB refuses."""
 
     row: int
@@ -93,13 +93,13 @@ class Writer:
         if refused:
             self.put_aside((one.words, one.line) for one in refused)
 
-    def try_write(self, parts: Iterable[Lines]) -> list[Refusal]:
+    def try_write(self, parts: Iterable[Lines]) -> list[RefusedLine]:
         """Write all lines but those that are refused, which are returned; raises what `write` raises."""
-        refused: list[Refusal] = []
+        refused: list[RefusedLine] = []
         for part in parts:
             for start, end in _batches(part.text):
                 refused += [
-                    Refusal(int(part.rows[place]), words, part.text[place].as_py())
+                    RefusedLine(int(part.rows[place]), words, part.text[place].as_py())
                     for place, words in self._batch(part.text, start, end)
                 ]
         return refused

@@ -17,6 +17,9 @@ from mcp import Client, StdioServerParameters
 from analytics.cli import main
 from analytics.commands.mcp_server import page
 from contract import times
+from tests.support.devices import START_MS, disks, report
+from tests.support.reports import post
+from tests.support.running import RunningService
 from tests.support.serving import running
 from tests.support.small_fleet import HOUR, SAMPLES, USERS
 from tests.support.terminals import ROOT, environment
@@ -52,7 +55,7 @@ def asked(url: str, *questions: tuple[str, dict[str, Any]]) -> list[dict[str, An
 def test_every_tool_only_asks(service_url: str) -> None:
     [listed] = asyncio.run(_ask(service_url, []))
     assert {tool.name for tool in listed.tools} == {
-        "machines", "metrics", "fleet", "history", "who", "anomalies", "forecast", "sizes",
+        "machines", "metrics", "fleet", "devices", "history", "who", "anomalies", "forecast", "sizes",
     }  # fmt: skip
     assert all(tool.annotations.read_only_hint and tool.description for tool in listed.tools)
 
@@ -133,3 +136,28 @@ def test_what_cannot_be_answered_is_told(service_url: str) -> None:
     assert [result.is_error for result in results] == [True] * 3
     said = [result.content[0].text for result in results]
     assert all(word in text for word, text in zip(("nobody", "duration", "speed"), said, strict=True))
+
+
+def test_devices_are_answered_with_the_busiest_first_and_one_over_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunningService(tmp_path / "data") as service, service.client() as client:
+        sent = [report(1, disks(sda=0.25, sdb=0.5), user="one 1"), report(1, disks(**{"nvme 0": 0.75}), user="two")]
+        assert post(client, *sent).json()["accepted"] == 2
+        span = {"last": "1m", "end": str(START_MS + 30_000)}
+        of_two = {"machine": "two", "metric": "disksBusy", "device": "nvme 0", "stat": "mean", "rate": "1m"}
+        every, one, over_time = asked(
+            service.url,
+            ("devices", span),
+            ("devices", {"machine": "one 1", "metric": "disksReadBytes", **span}),
+            ("history", of_two | span),
+        )
+        assert [tuple(row.values()) for row in every["rows"]] == [
+            ("two", "nvme 0", 0.75), ("one 1", "sdb", 0.5), ("one 1", "sda", 0.25),
+        ]  # fmt: skip
+        assert [(row["device"], row["mean"]) for row in one["rows"]] == [("sdb", 5.0), ("sda", 2.5)]
+        again = client.get(one["query"].split()[1]).raise_for_status().json()
+        assert [series["values"] for series in again["series"]] == [[2.5], [5.0]]
+        assert [row["value"] for row in over_time["rows"]] == [0.75]
+        assert main([*shlex.split(over_time["query"])[1:], "--url", service.url, "--format", "csv"]) == 0
+        assert capsys.readouterr().out.splitlines()[1].endswith(",0.75")

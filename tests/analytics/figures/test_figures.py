@@ -54,6 +54,11 @@ MOMENTS = pd.DataFrame(
     {"start": [HOURS[2], HOURS[5]], "end": [HOURS[2], HOURS[8]], "text": ["<b>deploy</b>", "incident"]}
 )
 CHANGES = pd.DataFrame({"before": [0.2], "after": [0.4]}, index=[HOURS[60]])
+USE = pd.DataFrame(
+    [(name, "", "", "", cpu_s, 1800.0, 3600.0)
+     for _ in KEPT for name, cpu_s in ((NAMES[0], 900.0), ("backup", 300.0), ("others", 600.0))],
+    columns=["name", "user", "unit", "command", "cpu_s", "busy_s", "core_s"], index=HOURS[KEPT].repeat(3),
+)  # fmt: skip
 ALL: dict[str, Callable[[], go.Figure]] = {
     "trend": lambda: figures.trend(GAPPED, TITLE, bands=[("p10", "p90", "80 of 100 machines")]),
     "load_duration": lambda: figures.load_duration(
@@ -69,6 +74,8 @@ ALL: dict[str, Callable[[], go.Figure]] = {
     "right_sizing": lambda: figures.right_sizing(MACHINES, TITLE),
     "hours_of_day": lambda: figures.hours_of_day(MACHINES[["before", "after"]].head(3), TITLE),
     "top_changes": lambda: figures.top_changes(MACHINES, TITLE),
+    "use_over_time": lambda: figures.use_over_time(USE, TITLE),
+    "use_compared": lambda: figures.use_compared({"all": analytics.who(USE), NAMES[1]: analytics.who(USE)}, TITLE),
 }
 
 
@@ -84,6 +91,7 @@ def test_a_figure_says_what_to_see_and_names_both_axes(name: str) -> None:
     assert layout.yaxis.title.text
     assert ("UTC" in layout.xaxis.title.text) == (name in {
         "trend", "users_over_time", "hour_of_week", "anomalies", "levels", "forecast", "hours_of_day", "mark_moments",
+        "use_over_time",
     })  # fmt: skip
 
 
@@ -196,3 +204,19 @@ def test_a_week_of_a_place_is_labelled_with_its_zone() -> None:
     layout = figures.hour_of_week(analytics.hour_of_week_profile(frame, "Europe/Berlin"), TITLE).layout
     assert "(Europe/Berlin)" in layout.xaxis.title.text and "(Europe/Berlin)" in layout.yaxis.title.text
     assert "UTC" not in layout.xaxis.title.text
+
+
+def test_who_used_the_cpu_is_stacked_up_to_what_was_used_and_gaps_stay_gaps() -> None:
+    figure = figures.use_over_time(USE, TITLE)
+    assert [trace.name for trace in figure.data][1:] == ["backup", "others"]
+    assert [trace.y[0] for trace in figure.data] == pytest.approx([0.25, 1 / 12, 1 / 6], abs=1e-5)
+    assert {len(trace.x) for trace in figure.data} == {len(KEPT)}
+    assert {trace.width for trace in figure.data} == {3_600_000.0}
+
+
+def test_ranges_beside_each_other_add_up_and_have_the_colours_of_the_last() -> None:
+    first = USE.assign(cpu_s=np.where(USE["name"] == "backup", 1200.0, np.where(USE["name"] == "others", 600.0, 0.0)))
+    bars = figures.use_compared({"then": analytics.who(first), "always": analytics.who(USE)}, TITLE).data
+    assert [bar.marker.color for bar in bars] == [bar.marker.color for bar in figures.use_over_time(USE, TITLE).data]
+    assert [sum(bar.x[row] for bar in bars) for row in range(2)] == pytest.approx([1.0, 1.0], abs=1e-4)
+    assert [bar.x[0] for bar in bars] == pytest.approx([0.0, 2 / 3, 1 / 3], abs=1e-4)

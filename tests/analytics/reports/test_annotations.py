@@ -2,11 +2,11 @@
 
 import pytest
 
-from analytics.reports.annotations import Annotation, about_all, shortly_after
+from analytics.reports.annotations import ReportAnnotation, about_all, shortly_after
 from contract.times import HOUR_MS, MINUTE_MS
 
 NOON = 1_772_452_800_000
-DEPLOY = Annotation(NOON, NOON, "deploy 1.4", "*")
+DEPLOY = ReportAnnotation(NOON, NOON, "deploy 1.4", "*")
 
 
 @pytest.mark.parametrize(
@@ -38,20 +38,20 @@ def test_what_is_known_to_a_bucket_is_not_told_to_the_minute(width_ms: int, word
 
 
 def test_a_stretch_of_time_is_told_while_it_lasts_and_for_an_hour_more() -> None:
-    incident = Annotation(NOON, NOON + 3 * HOUR_MS, "disk full", "*")
+    incident = ReportAnnotation(NOON, NOON + 3 * HOUR_MS, "disk full", "*")
     assert shortly_after([incident], NOON + 2 * HOUR_MS) == "during “disk full”"
     assert shortly_after([incident], NOON + 3 * HOUR_MS + 5 * MINUTE_MS) == "5 minutes after “disk full”"
     assert shortly_after([incident], NOON + 5 * HOUR_MS) == ""
 
 
 def test_the_last_of_several_is_told() -> None:
-    later = Annotation(NOON + 10 * MINUTE_MS, NOON + 10 * MINUTE_MS, "deploy 1.5", "*")
+    later = ReportAnnotation(NOON + 10 * MINUTE_MS, NOON + 10 * MINUTE_MS, "deploy 1.5", "*")
     assert shortly_after([DEPLOY, later], NOON + 12 * MINUTE_MS) == "2 minutes after “deploy 1.5”"
     assert shortly_after([DEPLOY, later], NOON + 8 * MINUTE_MS) == "8 minutes after “deploy 1.4”"
 
 
 def test_it_concerns_all_of_some_machines_or_is_not_told_of_them() -> None:
-    web, one = (Annotation(NOON, NOON, "deploy", pattern) for pattern in ("web-*", "web-1"))
+    web, one = (ReportAnnotation(NOON, NOON, "deploy", pattern) for pattern in ("web-*", "web-1"))
     assert about_all([DEPLOY, web, one], ["web-1"]) == [DEPLOY, web, one]
     assert about_all([DEPLOY, web, one], ["web-1", "web-2"]) == [DEPLOY, web]
     assert about_all([DEPLOY, web, one], ["web-1", "db-1"]) == [DEPLOY]

@@ -201,6 +201,69 @@ def test_rows_that_an_open_quotation_mark_takes_in_are_told(tmp_path: Path, clos
     assert found.aside.counts == {"a quotation mark that is left open takes in the lines below": lost}
 
 
+@pytest.mark.parametrize(
+    ("header", "rows", "cut"),
+    [
+        ("time,host,cpu", ["1772359200,a,0.125", "1772359260,a,0.250", "1772359320,a,0.3"], True),
+        ("time,host,cpu", ["1772359200,a,0.125", "1772359260,a,0.250", "1772359320,a,0.375"], False),
+        ("time,host,cpu", ["1772359200,a,0.5", "1772359260,a,0.250", "1772359320,a,0.3"], False),
+        ("cpu,time", ["0.125,2026-03-01T10:00:00", "0.25,2026-03-01T10:01:00", "0.5,2026-03-01T10:02"], True),
+        ("time,cpu,host", ["1772359200,0.1,web-11", "1772359260,0.2,web-12", "1772359320,0.3,web-1"], True),
+        ("time,cpu,host", ["1772359200,0.1,web-11", "1772359260,0.2,web-1", "1772359320,0.3,web-1"], False),
+        ("time,cpu,host", ["1772359200,0.1,web-1", "1772359260,0.2,web-11", "1772359320,0.3,web-2"], False),
+    ],
+)  # fmt: skip
+def test_the_last_cell_of_a_file_that_may_be_cut_is_set_aside(
+    tmp_path: Path, header: str, rows: list[str], cut: bool
+) -> None:
+    text = "\n".join([header, *rows])
+    for number, (body, is_cut) in enumerate([(text, cut), (text + "\n", False), (text.replace("\n", "\r\n"), cut)]):
+        (tmp_path / f"{number}.csv").write_bytes(body.encode())
+        found = understood(tmp_path / f"{number}.csv", host_name="a")
+        assert len(found.checked.frame) == len(rows) - is_cut
+        assert [(line, "it may be cut" in reason) for _, line, reason in found.aside.rows] == [(4, True)] * is_cut
+
+
+def test_a_file_that_ends_in_a_quotation_mark_or_with_a_column_less_is_not_taken_for_cut(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('time,host,cpu\n1772359200,"a","0.125"\n1772359260,"a","0.250"')
+    assert cpu_of(understood(tmp_path / "x.csv"), "a") == [0.125, 0.25]
+    (tmp_path / "y.csv").write_text("time,host,cpu\n1772359200,a,0.125\n1772359260,a")
+    found = understood(tmp_path / "y.csv")
+    assert [(line, reason) for _, line, reason in found.aside.rows] == [(3, "expected 3 columns, got another number")]
+
+
+def test_points_of_line_protocol_with_a_time_that_may_be_cut_are_set_aside(tmp_path: Path) -> None:
+    lines = [f"mem,host=a used_percent={value} 17723592{n}0000000000" for n, value in enumerate((12.5, 25, 50))]
+    (tmp_path / "x.lp").write_text("\n".join(lines)[:-1])
+    found = understood(tmp_path / "x.lp")
+    assert list(told(found).values()) == [0.125, 0.25]
+    assert [(line, "it may be cut" in reason) for _, line, reason in found.aside.rows] == [(3, True)]
+
+
+def test_times_that_a_change_of_clocks_skips_or_doubles_are_told_by_line(tmp_path: Path) -> None:
+    times = ["2026-03-29 01:59:00", "2026-03-29 02:30:00", "2026-03-29 03:00:00", "2026-10-25 01:59:00",
+             "2026-10-25 02:30:00", "2026-10-25 03:00:00", "2026-10-25 02:30:00+01:00"]  # fmt: skip
+    (tmp_path / "x.csv").write_text("time,host,cpu\n" + "".join(f"{time},a,0.5\n" for time in times))
+    found = understood(tmp_path / "x.csv", zone="Europe/Berlin")
+    assert len(found.checked.frame) == 5
+    assert [(line, reason.partition(":")[0]) for _, line, reason in found.aside.rows] == [
+        (3, "a time that was not"), (6, "a time that was twice"),
+    ]  # fmt: skip
+    assert understood(tmp_path / "x.csv", zone="UTC").aside.count == 0
+
+
+def test_commas_among_decimal_points_are_told_by_line(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "time;host;cpu\n1772359200;a;0.5\n1772359260;a;0,25\n1772359320;a;0.75\n1772359380;a;n.a.\n"
+    )
+    found = understood(tmp_path / "x.csv")
+    assert cpu_of(found, "a") == [0.5, 0.75]
+    comma = "a comma in a number where others of the column 'cpu' have a point: both are decimal, or one groups digits"
+    assert sorted((line, reason) for _, line, reason in found.aside.rows) == [
+        (3, comma), (5, "no number in the column 'cpu'"),
+    ]  # fmt: skip
+
+
 def test_a_table_may_have_any_number_of_columns(tmp_path: Path) -> None:
     names = [f"machine-{number}" for number in range(20_000)]
     (tmp_path / "x.csv").write_text(f"time,{','.join(names)}\n1772359200{',0.5' * len(names)}\n")

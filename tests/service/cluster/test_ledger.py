@@ -6,7 +6,7 @@ import pytest
 
 from service.cluster.connection import Cluster
 from service.cluster.lease import Lease
-from service.cluster.ledger import Entry, Ledger, LedgerReader, Superseded, WriterLedger
+from service.cluster.ledger import Ledger, LedgerReader, LedgerStep, Superseded, WriterLedger
 from tests.support.running import wait_until
 
 pytestmark = pytest.mark.server
@@ -39,9 +39,9 @@ def test_who_was_superseded_can_note_nothing_any_more(cluster: Cluster) -> None:
 def test_a_step_that_was_cut_short_does_not_count() -> None:
     """Neither by itself nor together with the next."""
     ledger = Ledger()
-    assert ledger.take(1, Entry(begins=True, values={"flushed": 1}))
-    assert not ledger.take(2, Entry(begins=True, goes_on=True, noted=[(1, b"half")]))
-    assert ledger.take(3, Entry(begins=True, values={"takeovers": 2}))
+    assert ledger.take(1, LedgerStep(begins=True, values={"flushed": 1}))
+    assert not ledger.take(2, LedgerStep(begins=True, goes_on=True, noted=[(1, b"half")]))
+    assert ledger.take(3, LedgerStep(begins=True, values={"takeovers": 2}))
     assert (ledger.values, ledger.noted) == ({"flushed": 1, "takeovers": 2}, {})
 
 

@@ -13,7 +13,7 @@ import pytest
 import urllib3
 
 from analytics.sources.influx_address import Address, Credentials
-from contract.checkup import Finding, exit_code, in_words
+from contract.checkup import CheckResult, exit_code, in_words
 from service.cli import main
 from service.commands.check import check
 from tests.support.influx_proxy import Fault, InfluxProxy, Request
@@ -41,13 +41,13 @@ def second(influx: RunningInflux) -> Iterator[InfluxProxy]:
         assert proxy.buckets == set(), "something is left behind"
 
 
-def found(address: str, **who: str) -> dict[str, Finding]:
+def found(address: str, **who: str) -> dict[str, CheckResult]:
     findings = check(Address.parse(address), Credentials(**who))
     assert len({one.about for one in findings}) == len(findings), in_words(findings)
     return {one.about: one for one in findings}
 
 
-def failing(findings: dict[str, Finding]) -> list[str]:
+def failing(findings: dict[str, CheckResult]) -> list[str]:
     assert exit_code(findings.values()) == any(one.state == "fails" for one in findings.values())
     return [about for about, one in findings.items() if one.state == "fails"]
 

@@ -12,7 +12,7 @@ from analytics.frames.frame import frame_of_values
 from analytics.sources.base import Source
 from analytics.sources.parquet import Files
 from contract.settings import SettingsError
-from service.commands.export import Export, ExportError, ExportSettings, Written, written
+from service.commands.export import Export, ExportedMetric, ExportError, ExportSettings, written
 
 HOSTS = 40
 
@@ -36,7 +36,7 @@ def source_of(folder: Path, frame: pd.DataFrame) -> Source:
     return connect(folder)
 
 
-def exported(source: Source, to: str, **settings: object) -> Written:
+def exported(source: Source, to: str, **settings: object) -> ExportedMetric:
     return written(Export(source, ExportSettings(to=to, **settings)), "cpuUtilization")  # type: ignore[arg-type]
 
 
@@ -52,7 +52,7 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 def test_what_was_exported_answers_as_where_it_came_from(source: Source, tmp_path: Path) -> None:
     done = exported(source, str(tmp_path / "export"), rate="1h")
-    assert done == Written("cpuUtilization", 3, 0, HOSTS * 72)
+    assert done == ExportedMetric("cpuUtilization", 3, 0, HOSTS * 72)
     with connect(tmp_path / "export") as files:
         for rate in ("1h", "1d"):
             expected = source.fleet("cpuUtilization", rate=rate, by="user")

@@ -3,7 +3,9 @@
 import random
 import socket
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,11 +28,11 @@ from service.commands.forward.command import (
     begin,
 )
 from service.commands.forward.series import encode, metric_name, native, points_of
-from service.commands.forward.target import Target
+from service.commands.forward.target import ForwardTarget
 from tests.support import devices
 from tests.support.remote_write import Histogram, Value, received, unblock
 from tests.support.reports import post
-from tests.support.running import RunningService, wait_until
+from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 
 CPU = "loadlens_cpu_utilization_ratio"
 
@@ -104,6 +106,8 @@ class Receiver:
         self.statuses = list(statuses)
         self.found: dict[tuple[str, str], dict[int, Value]] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.different: list[tuple[tuple[str, str], int]] = []
+        """Moments of which two values of the CPU came."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -114,7 +118,10 @@ class Receiver:
                 receiver.requests.append((self.headers["Content-Type"], {**self.headers}))
                 if status == 204 and is_second <= second:
                     for series, values in received(body, second=is_second).items():
-                        receiver.found.setdefault(series, {}).update(values)
+                        known = receiver.found.setdefault(series, {})
+                        receiver.different += [(series, at) for at in known.keys() & values.keys()
+                                               if series[0].startswith(CPU) and known[at] != values[at]]  # fmt: skip
+                        known.update(values)
                 self.send_response(status)
                 if second:
                     self.send_header("X-Prometheus-Remote-Write-Samples-Written", "1")
@@ -152,7 +159,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 def forwarding(settings: ForwardSettings) -> Iterator[Forwarder]:
     """What the command does, in threads; ends as a signal ends it."""
     stopping = threading.Event()
-    target = Target(settings.to, [("X-Scope-OrgID", "1")], settings.protocol, stopping)
+    target = ForwardTarget(settings.to, [("X-Scope-OrgID", "1")], settings.protocol, stopping)
     source = stream(settings.url, user=settings.user or None, after=begin(settings))
     forwarder = Forwarder(settings, target, stopping)
     threads = [threading.Thread(target=forwarder.follow, args=(source,), daemon=True)]
@@ -216,6 +223,71 @@ def test_a_receiver_of_before_gets_the_first_version(service: RunningService, tm
         types = [kind for kind, _ in receiver.requests]
         assert types[0].endswith("io.prometheus.write.v2.Request")
         assert {*types[1:]} == {"application/x-protobuf"}
+
+
+@contextmanager
+def forwarding_program(service: RunningService, to: str, checkpoint: Path, user: str) -> Iterator[None]:
+    """`loadlens-service forward`, killed at the end."""
+    command = [sys.executable, "-m", "service", "forward", "--url", service.url, "--to", to, "--user", user]
+    log = checkpoint.with_suffix(".log")
+    with log.open("ab") as said:
+        program = subprocess.Popen(
+            [*command, "--checkpoint", str(checkpoint)], cwd=ROOT, env=clean_environment(), stdout=said, stderr=said
+        )
+    try:
+        yield
+        assert program.poll() is None, log.read_text()
+    finally:
+        program.kill()
+        program.wait(60)
+
+
+@pytest.mark.server
+def test_a_program_that_is_killed_before_anything_is_taken_goes_on_with_the_first(
+    service: RunningService, tmp_path: Path
+) -> None:
+    checkpoint, start_ms = tmp_path / "checkpoint.json", times.now_ms() - 600_000
+    moments = [start_ms + 5000 * number for number in range(3)]
+    with Receiver(*[503] * 1000) as receiver:
+        with forwarding_program(service, receiver.url, checkpoint, "first*"):
+            # What is sent before it listens is not for it.
+            sent = iter(range(10_000))
+
+            def asked() -> bool:
+                send(service, "first marks", start_ms + next(sent))
+                return bool(receiver.requests)
+
+            wait_until(asked, "a request")
+            send(service, "first", *moments)
+        receiver.statuses = []
+        with forwarding_program(service, receiver.url, checkpoint, "first*"):
+            wait_until(lambda: receiver.times("first") == moments, "the reports of before")
+
+
+@pytest.mark.server
+def test_kill_9_in_the_middle_loses_nothing_and_writes_nothing_in_two_ways(
+    service: RunningService, tmp_path: Path
+) -> None:
+    checkpoint, start_ms = tmp_path / "checkpoint.json", times.now_ms() - 6_000_000
+    dice = random.Random(17)
+    moments: list[int] = []
+    with Receiver() as receiver:
+        checkpoint.write_text(f'{{"url": "{service.url}", "to": "{receiver.url}", "after": 0}}')
+        for _ in range(5):
+            with forwarding_program(service, receiver.url, checkpoint, "killed"):
+                before = len(receiver.requests)
+                for _ in range(dice.randrange(2, 6)):
+                    some = [start_ms + 5000 * (len(moments) + number) for number in range(40)]
+                    send(service, "killed", *some)
+                    moments += some
+                wait_until(lambda before=before: len(receiver.requests) > before, "a request")
+                # Some are taken, some are under way, some wait.
+                until = time.monotonic() + dice.uniform(0.0, 0.3)
+                wait_until(lambda until=until: time.monotonic() > until, "a moment")
+        with forwarding_program(service, receiver.url, checkpoint, "killed"):
+            wait_until(lambda: receiver.times("killed") == moments, "all reports")
+        assert receiver.times("killed", f"{CPU}_mean") == moments
+        assert receiver.different == []
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from analytics.sources.service import Client
 from contract.devices import LISTED
 from tests.support.devices import START_MS, disks, interfaces, report
 from tests.support.reports import post
@@ -67,6 +68,57 @@ def test_names_are_no_formulas_in_csv(client: httpx.Client) -> None:
     text = windows(client, accept="text/csv", metric="interfacesSentBytes", device="each").text
     names = {row["device"] for row in csv.DictReader(io.StringIO(text))}
     assert names == {"", "eth0", f"'{HOSTILE}"}
+
+
+def table(client: httpx.Client, accept: str = "application/json", **query: Any) -> httpx.Response:
+    asked = RANGE | {"user": [USER, OTHER], "by": "device"} | query
+    return client.get("/api/v1/query", params=asked, headers={"Accept": accept})
+
+
+def test_a_table_by_device_has_a_series_for_each_of_each_machine(client: httpx.Client) -> None:
+    answer = table(client, metric="disksBusy,disksReadBytes", stat="mean,max").json()
+    told = {(one["group"], one["device"], one["metric"], one["stat"]): one["values"] for one in answer["series"]}
+    assert len(answer["dates"]) == 1
+    assert {key[:2] for key in told} == {(USER, "sda"), (USER, "sdb")}
+    assert told[USER, "sda", "disksBusy", "mean"] == pytest.approx([0.5])
+    assert told[USER, "sda", "disksBusy", "max"] == pytest.approx([0.75])
+    assert told[USER, "sdb", "disksReadBytes", "mean"] == pytest.approx([5.0])
+    assert "core" not in answer["series"][0]
+
+
+def test_a_table_may_have_disks_and_interfaces_and_machines_in_one(client: httpx.Client) -> None:
+    answer = table(client, metric="disksBusy,interfacesSentBytes", by="user,device", resample_rate="all").json()
+    told = {(one["group"], one.get("device"), one["metric"]): one["values"] for one in answer["series"]}
+    assert told[USER, "sda", "disksBusy"] == pytest.approx([0.5])
+    assert told[USER, "sda", "interfacesSentBytes"] == [None]
+    assert told[USER, HOSTILE, "interfacesSentBytes"] == pytest.approx([27.0])
+    assert told[USER, None, "disksBusy"] == pytest.approx([0.625])
+    rows = list(
+        csv.DictReader(io.StringIO(table(client, "text/csv", metric="interfacesSentBytes", by="user,device").text))
+    )
+    assert [(row["by"], row["group"], row["device"]) for row in rows] == [
+        ("user", USER, ""), ("device", USER, f"'{HOSTILE}"), ("device", USER, "eth0"),
+    ]  # fmt: skip
+
+
+def test_the_busiest_devices_of_all_machines_are_kept(client: httpx.Client) -> None:
+    answer = table(client, metric="disksReadBytes", stat="max", top=1).json()
+    assert [(one["group"], one["device"], one["values"]) for one in answer["series"]] == [(USER, "sda", [7.5])]
+
+
+def test_the_library_has_devices_in_tables(client: httpx.Client) -> None:
+    with Client(str(client.base_url)) as asking:
+        found = asking.query(
+            "disksBusy", stats=["mean"], by="device", users=[USER], start=START_MS, end=START_MS + 60_000, rate="1m"
+        )
+    assert found["device"].tolist() == ["sda", "sdb"]
+    assert found["disksBusy.mean"].tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_a_table_by_device_is_of_metrics_that_name_them(client: httpx.Client) -> None:
+    answer = table(client, metric="cpuLoadAvg")
+    assert answer.status_code == 422
+    assert "cpuLoadAvg names no devices; disksBusy, disksReadBytes" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from service.credentials.identity import ANYBODY, Identity
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.token_limits import AddressLimit, TokenLimits
 from service.settings import ServiceSettings
 from tests.support.access import bearer, make_tokens
@@ -32,7 +32,7 @@ class Clock:
 
 def refused(limits: TokenLimits, identity: Identity) -> dict[str, str]:
     """What the answer to one more request says, which is refused."""
-    with pytest.raises(ProblemError) as caught:
+    with pytest.raises(HTTPProblem) as caught:
         limits.request(identity)
     assert caught.value.status_code == 429
     return dict(caught.value.headers or {})
@@ -85,7 +85,7 @@ def test_requests_of_an_address_are_counted_whoever_asks_and_come_back() -> None
     limit = AddressLimit(2, clock)
     for place in range(120):
         limit.count(f"2001:db8::{place:x}")
-    with pytest.raises(ProblemError) as caught:
+    with pytest.raises(HTTPProblem) as caught:
         limit.count("2001:db8::ffff")
     assert caught.value.status_code == 429
     assert dict(caught.value.headers or {})["RateLimit-Policy"] == '"requests of an address";q=120;w=60'
@@ -100,7 +100,7 @@ def test_a_days_reports_come_back_over_the_day() -> None:
     limits = TokenLimits(ServiceSettings(agent_daily_reports=24), clock)
     limits.check_reports(AGENT)
     limits.took_reports(AGENT, 24)
-    with pytest.raises(ProblemError) as caught:
+    with pytest.raises(HTTPProblem) as caught:
         limits.check_reports(AGENT)
     assert dict(caught.value.headers or {})["RateLimit"] == '"reports";r=0;t=3600'
     clock.now_s = 3600.0

@@ -216,6 +216,31 @@ def test_exponential_histograms_of_strange_scales_are_not_kept(service: RunningS
         assert (said is None and told == {}) or said in told["errorMessage"]
 
 
+def test_histograms_with_observations_above_1_are_not_kept_but_what_rounding_has_carried_there_is(
+    service: RunningService,
+) -> None:
+    at = times.now_ms() * 10**6
+    # Of the scale 3, bucket 0 reaches from 1 to 1.09; bucket -1 ends at 1.
+    cases: list[tuple[dict[str, Any], bool]] = [
+        ({"positive": {"offset": -1, "bucketCounts": ["2"]}}, True),
+        ({"positive": {"offset": -1, "bucketCounts": ["1", "1"]}}, False),
+        ({"positive": {"offset": -1, "bucketCounts": ["1", "1"]}, "max": 1.004}, False),
+        ({"positive": {"offset": -1, "bucketCounts": ["1", "1"]}, "max": 1.0 + 1e-12}, True),
+        ({"positive": {"offset": 40, "bucketCounts": ["2"]}}, False),
+        ({"positive": {"offset": -1, "bucketCounts": ["2"]}, "sum": 2.2}, False),
+    ]
+    for number, (members, kept) in enumerate(cases):
+        point = {"timeUnixNano": str(at + number * 10**6), "count": "2", "scale": 3, **members}
+        histogram = {"aggregationTemporality": 1, "dataPoints": [point]}
+        told = send(
+            service.url, f"above {number}", {"name": "system.cpu.utilization", "exponentialHistogram": histogram}
+        )
+        said = "system.cpu.utilization: expected shares from 0 to 1, got an observation above 1"
+        assert told == ({} if kept else {"rejectedDataPoints": "1", "errorMessage": said}), members
+        if kept:
+            assert history(service.url, f"above {number}")["max"].max() <= 1.0
+
+
 def test_a_histogram_in_the_place_of_another_is_said_to_be_lost(service: RunningService) -> None:
     at = str(times.now_ms() * 10**6)
 

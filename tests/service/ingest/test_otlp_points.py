@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from contract.metrics import Cpu
 from contract.report import FUTURE_MS, Report
-from service.ingest.otlp import Taken, read
+from service.ingest.otlp import OtlpRequest, read
 from service.ingest.scrapes import Range, Scrapes
 from service.ingest.system_metrics import OPENTELEMETRY
 
@@ -51,7 +51,7 @@ class Door:
         self.faults: list[str] = []
         """Of all requests."""
 
-    def take(self, *metrics: dict[str, Any], host: str = "web-1") -> Taken:
+    def take(self, *metrics: dict[str, Any], host: str = "web-1") -> OtlpRequest:
         """What is taken of a request; `reports` are what is made of it and of those before."""
         within = Range.at(self.now_ms, NOW_MS - 30 * 24 * 60 * MINUTE_MS)
         taken = read(request(*metrics, host=host), within, self.covers)

@@ -21,30 +21,30 @@ from contract.metrics import (
 )
 from contract.report import Report
 from service.ingest.node_exporter import NAMES, NODE_EXPORTER, places_of
-from service.ingest.scrapes import Place, Reading, Scrapes
+from service.ingest.scrapes import ScrapedValue, Scrapes, Slot
 
 START_MS = 1_700_000_000_000
 STEP_MS = 15_000
 NOW_MS = START_MS + 1000 * STEP_MS
 
 
-def place(name: str, **labels: str) -> Place:
+def place(name: str, **labels: str) -> Slot:
     return places_of({"__name__": name, **labels})[0]
 
 
-def scrape(number: int, host: str = "web-1", cores: int = 2) -> list[Reading]:
+def scrape(number: int, host: str = "web-1", cores: int = 2) -> list[ScrapedValue]:
     """A scrape of a host whose core 0 is busy for 10 of 15 s, and its core 1 for 5."""
     at_ms = START_MS + number * STEP_MS
     modes = {"idle": (4.0, 9.0), "iowait": (1.0, 1.0), "user": (6.0, 3.0), "system": (3.0, 1.0), "steal": (1.0, 1.0)}
     cpu = "node_cpu_seconds_total"
     return [
-        Reading(host, place(cpu, cpu=str(core), mode=mode), at_ms, 1000.0 + number * grown[core % 2])
+        ScrapedValue(host, place(cpu, cpu=str(core), mode=mode), at_ms, 1000.0 + number * grown[core % 2])
         for core in range(cores)
         for mode, grown in modes.items()
     ]  # fmt: skip
 
 
-def taken(scrapes: Scrapes, parts: Iterable[list[Reading]]) -> Iterator[Report]:
+def taken(scrapes: Scrapes, parts: Iterable[list[ScrapedValue]]) -> Iterator[Report]:
     """The reports of some requests."""
     for part in parts:
         windows = scrapes.windows(scrapes.add(part, NOW_MS))
@@ -73,11 +73,11 @@ def test_parts_of_scrapes_may_come_in_any_order_and_more_than_once() -> None:
     for seed in range(20):
         dice = random.Random(seed)
         # Three shards of a sender, none of which is more than two scrapes behind another.
-        queues: list[list[list[Reading]]] = [[], [], []]
+        queues: list[list[list[ScrapedValue]]] = [[], [], []]
         for number in range(40):
             for shard, part in enumerate(scrape(number, cores=5)[shard::3] for shard in range(3)):
                 queues[shard] += [part, part] if dice.random() < 0.3 else [part]
-        sent: list[list[Reading]] = []
+        sent: list[list[ScrapedValue]] = []
         while any(queues):
             ahead = min(queue[0][0].at_ms for queue in queues if queue) + 2 * STEP_MS
             queue = dice.choice([one for one in queues if one and one[0][0].at_ms <= ahead])
@@ -115,7 +115,7 @@ def test_an_incomplete_scrape_is_left_out_and_the_next_window_is_longer() -> Non
 
 
 def test_a_core_that_ends_or_comes_changes_what_is_waited_for() -> None:
-    ended = [Reading(one.host, one.place, START_MS + 6 * STEP_MS, None) for one in scrape(6)[5:]]
+    ended = [ScrapedValue(one.host, one.place, START_MS + 6 * STEP_MS, None) for one in scrape(6)[5:]]
     parts = [*(scrape(number) for number in range(6)), ended, *(scrape(number, cores=1) for number in range(6, 9))]
     cores = [
         cpu.avg_utilization_by_core for cpu in metrics(taken(Scrapes(NODE_EXPORTER), parts)) if isinstance(cpu, Cpu)
@@ -128,7 +128,7 @@ def test_a_core_that_ends_or_comes_changes_what_is_waited_for() -> None:
     assert [len(one) for one in cores] == [1] * 6 + [2] * 5
 
 
-def gauges(number: int) -> list[Reading]:
+def gauges(number: int) -> list[ScrapedValue]:
     """Everything but the CPU."""
     at_ms = START_MS + number * STEP_MS
     values = {
@@ -139,27 +139,29 @@ def gauges(number: int) -> list[Reading]:
             ("cpu_waiting", "memory_waiting", "memory_stalled", "io_waiting", "io_stalled"), 1)},
     }  # fmt: skip
     readings = [
-        Reading("web-1", where, at_ms, value)
+        ScrapedValue("web-1", where, at_ms, value)
         for name, value in values.items()
         for where in places_of({"__name__": name})
     ]
     for device, (size, free, available) in {"/dev/sda1": (100e9, 60e9, 55e9), "/dev/sdb1": (10e9, 1e9, 1e9)}.items():
         told = {"size": size, "free": free, "avail": available}
         readings += [
-            Reading("web-1", place(f"node_filesystem_{name}_bytes", device=device, fstype="ext4"), at_ms, value)
+            ScrapedValue("web-1", place(f"node_filesystem_{name}_bytes", device=device, fstype="ext4"), at_ms, value)
             for name, value in told.items()
         ]
     for name, rate in (("network_receive", 1500.0), ("network_transmit", 750.0)):
         for device in ("eth0", "eth1"):
             counter = place(f"node_{name}_bytes_total", device=device)
-            readings.append(Reading("web-1", counter, at_ms, 5e9 + rate * number))
+            readings.append(ScrapedValue("web-1", counter, at_ms, 5e9 + rate * number))
     for name, rate in (
         ("read_bytes", 300.0),
         ("written_bytes", 600.0),
         ("reads_completed", 15.0),
         ("writes_completed", 30.0),
     ):
-        readings.append(Reading("web-1", place(f"node_disk_{name}_total", device="sda"), at_ms, 7.0 + rate * number))
+        readings.append(
+            ScrapedValue("web-1", place(f"node_disk_{name}_total", device="sda"), at_ms, 7.0 + rate * number)
+        )
     return readings
 
 
@@ -185,10 +187,10 @@ def test_memory_disks_networks_load_and_the_scheduler_are_kept_too() -> None:
 
 
 def test_kinds_of_time_are_told_where_guests_are() -> None:
-    def with_guests(number: int) -> list[Reading]:
+    def with_guests(number: int) -> list[ScrapedValue]:
         guest, at_ms = "node_cpu_guest_seconds_total", START_MS + number * STEP_MS
         guests = [
-            Reading("web-1", place(guest, cpu=str(core), mode=mode), at_ms, float(number if mode == "user" else 0))
+            ScrapedValue("web-1", place(guest, cpu=str(core), mode=mode), at_ms, float(number if mode == "user" else 0))
             for core in range(2) for mode in ("user", "nice")
         ]  # fmt: skip
         return scrape(number) + guests
@@ -203,9 +205,9 @@ def test_kinds_of_time_are_told_where_guests_are() -> None:
 
 
 def test_a_gauge_counts_only_where_there_are_no_counters() -> None:
-    def gauge(number: int, host: str) -> Reading:
+    def gauge(number: int, host: str) -> ScrapedValue:
         at_ms = START_MS + number * STEP_MS
-        return Reading(host, place("instance:node_cpu_utilisation:rate5m"), at_ms, 0.25)
+        return ScrapedValue(host, place("instance:node_cpu_utilisation:rate5m"), at_ms, 0.25)
 
     parts = [[*scrape(number, "both"), gauge(number, "both"), gauge(number, "gauge")] for number in range(6)]
     reports = [*taken(Scrapes(NODE_EXPORTER), parts)]

@@ -11,7 +11,7 @@ import pytest
 from service.alerts.rules import Rule, parse_rule
 from service.control.database import ControlDatabase
 from service.notifications.delivery import DeliveryFailed, check_answer, deliver
-from service.notifications.queue import Message, NotificationQueue
+from service.notifications.queue import NotificationQueue, QueuedNotification
 from service.notifications.sender import NotificationSender
 from service.notifications.targets import Target, parse_target
 from tests.support.running import wait_until
@@ -128,7 +128,7 @@ def test_what_is_delivered_while_the_queue_is_read_is_not_handed_out_again(queue
     assert queue.due(1000, Ending({"ops"})) == []
 
 
-Deliver = Callable[[Target, Message], None]
+Deliver = Callable[[Target, QueuedNotification], None]
 StartSender = Callable[..., NotificationSender]
 TO_PRIVATE: Deliver = partial(deliver, private=True)
 
@@ -166,7 +166,7 @@ def test_later_messages_get_past_one_that_is_always_rejected(
 ) -> None:
     rejected: list[str] = []
 
-    def refuse(target: Target, message: Message) -> None:
+    def refuse(target: Target, message: QueuedNotification) -> None:
         if message.changes[0]["state"] == "firing":
             rejected.append(message.id)
             raise DeliveryFailed("the receiver answered 422", rejected=True)
@@ -195,7 +195,7 @@ def test_whatever_goes_wrong_is_tried_again_later_and_told_once_without_the_addr
 ) -> None:
     tried = []
 
-    def fail(target: Target, message: Message) -> None:
+    def fail(target: Target, message: QueuedNotification) -> None:
         tried.append(message)
         raise RuntimeError(target.url)
 

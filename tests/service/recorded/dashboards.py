@@ -1,8 +1,9 @@
 """Requests of tables and of the dashboard: several questions at once, pictures, analyses, annotations, documents."""
 
 from tests.service.recorded.asking import JsonObject, delete, get, post, query
+from tests.service.recorded.fleet import moment
 
-__all__ = ["DASHBOARDS"]
+__all__ = ["DASHBOARDS", "DEVICES"]
 
 _RANGE: JsonObject = {"start": "2025-03-10", "end": "2025-03-13"}
 
@@ -41,3 +42,24 @@ DASHBOARDS = [
     post("/tokens", {"name": "", "role": "king"}),
     get("/sessions"),
 ]
+
+DEVICES = [
+    post(
+        "/metrics",
+        {
+            "user_id": "disks", "start_timestamp": moment(2, 1), "end_timestamp": moment(2, 1) + 5000,
+            "observations_per_metric": 5, "os_type": "Linux", "os_version": "12",
+            "metrics": [
+                {
+                    "type": "DISKS", "devices": ["sdb", "sda"], "busy": {"avg": 0.5}, "read_bytes": {"avg": 30.0},
+                    "written_bytes": {"avg": 3.0}, "busy_by_device": [0.25, 0.5], "read_bytes_by_device": [10.0, 20.0],
+                    "written_bytes_by_device": [1.0, 2.0],
+                }
+            ],
+        },
+    ),
+    _table(metric="disksBusy,disksReadBytes", by="device", user="disks", resample_rate="all"),
+    _table(metric="disksBusy", by="device,user", user="disks", resample_rate="all", top="1"),
+    _table(metric="cpuLoadAvg", by="device"),
+]  # fmt: skip
+"""Last, as they bring another machine."""

@@ -16,7 +16,7 @@ from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
 from service.reporting import schedules as limits
 from service.reporting.maker import FinishedReport, ReportFailed, TooManyReports
-from service.reporting.scheduler import Scheduler
+from service.reporting.scheduler import ReportScheduler
 from service.reporting.schedules import RETRIES, RETRY_MS, KeptReport, Schedules, Timing, TooManySchedules
 from service.reporting.worker import ReportRefused, ReportRequest
 
@@ -46,13 +46,13 @@ def make_due(control: ControlDatabase) -> None:
         db.execute("UPDATE reporting_schedule SET next_ms = 1")
 
 
-def run(schedules: Schedules, outcome: Callable[[ReportRequest], FinishedReport | ReportRefused]) -> Scheduler:
+def run(schedules: Schedules, outcome: Callable[[ReportRequest], FinishedReport | ReportRefused]) -> ReportScheduler:
     """Make what is due, with this outcome."""
 
     async def make(request: ReportRequest, schedule: int) -> FinishedReport | ReportRefused:
         return outcome(request)
 
-    scheduler = Scheduler(schedules, make)
+    scheduler = ReportScheduler(schedules, make)
     asyncio.run(scheduler.make_due())
     return scheduler
 

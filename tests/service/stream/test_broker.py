@@ -12,7 +12,7 @@ from contract.report import Report, decode_report
 from service.journal.extractors import extractor
 from service.journal.journal import FILE_BYTES, Journal
 from service.stream.broker import Broker, BrokerLimits, TooManyConsumers
-from service.stream.consumer import Consumer
+from service.stream.consumer import StreamConsumer
 from service.stream.subscription import Subscription
 from tests.support.reports import END_MS, small
 
@@ -58,14 +58,14 @@ class Follower:
         self.subscription = subscription
         self.next = world.broker.routed + 1
         """The offset of the first report that it was told nothing of."""
-        self.consumer: Consumer | None = None
+        self.consumer: StreamConsumer | None = None
         self.chunks: AsyncGenerator[bytes] | None = None
         self.got = 0
 
     async def read(self) -> None:
         """Take what is there, or a heartbeat."""
         if self.chunks is None:
-            self.consumer = Consumer(self.world.broker, self.subscription, "lines", self.next - 1)
+            self.consumer = StreamConsumer(self.world.broker, self.subscription, "lines", self.next - 1)
             self.chunks = self.consumer.chunks()
         for line in (await anext(self.chunks)).splitlines():
             self._take(msgspec.json.decode(line))
@@ -222,9 +222,9 @@ def test_consumers_of_the_same_share_what_is_encoded(tmp_path: Path) -> None:
 def test_more_consumers_than_allowed_are_refused(tmp_path: Path) -> None:
     async def run() -> None:
         world = World(tmp_path / "journal", 0, BrokerLimits(consumers=20, live_bytes=0))
-        consumers = [Consumer(world.broker, Subscription(), "events", None) for _ in range(20)]
+        consumers = [StreamConsumer(world.broker, Subscription(), "events", None) for _ in range(20)]
         with pytest.raises(TooManyConsumers):
-            Consumer(world.broker, Subscription(), "events", None)
+            StreamConsumer(world.broker, Subscription(), "events", None)
         for consumer in consumers:
             consumer.leave()
         world.broker.close()
