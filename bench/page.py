@@ -5,7 +5,8 @@
 Fleets are loaded into our service, which is then started again. Chromium, driven by Playwright, opens the first page
 with an empty cache; then the order of the heat map is changed again and again, which is one request and one picture
 each; then ranges are shown that nobody has looked at; then the pointer moves over it; then the page is followed live
-while machines report. The service and the browser share the machine's cores.
+while machines report, and its heap is looked at once a minute, after garbage was collected. The service and the browser
+share the machine's cores.
 """
 
 import shutil
@@ -41,6 +42,8 @@ _SHOWN_S = 120.0
 _SORTS = ("mean", "name", "max", "change", "p95")
 _RANGES = ("1h", "6h", "7d")
 _MOVES = 120
+_HEAP_EVERY_S = 60.0
+_MANY = 12
 # Runs before the page does: notes when a picture of the fleet is drawn, what shifts the layout, and what takes long.
 _WATCH = """(() => {
   const seen = { drawn: [], shift: 0, tasks: [], first: null };
@@ -51,7 +54,7 @@ _WATCH = """(() => {
         .filter((one) => one.name.includes("/fleet/picture")).at(-1);
       seen.drawn.push({ at: performance.now(), took: performance.now() - (asked?.startTime ?? 0) });
     }));
-  }).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-machines"] });
+  }).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-drawn"] });
   new PerformanceObserver((list) => {
     for (const one of list.getEntries()) if (!one.hadRecentInput) seen.shift += one.value;
   }).observe({ type: "layout-shift", buffered: true });
@@ -60,7 +63,7 @@ _WATCH = """(() => {
 })()"""
 _HEADERS = (
     "Machines", "first load KB", "first picture ms", "request to pixels ms, first", "1h", "6h", "7d", "zoomed", "warm",
-    "hover ms a frame", "longest task ms", "layout shift", "heap MB", "after live MB",
+    "hover ms a frame", "longest task ms", "layout shift", "heap MB", "at most MB", "after live MB",
 )  # fmt: skip
 
 
@@ -152,15 +155,21 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
     hover = _hovered(page)  # one task, which the page does not have of itself
     page.evaluate("new Promise((done) => setTimeout(() => { __seen.tasks.length = 0; done(); }, 200))")
     before = _heap(session)
+    heaps = []
     with _reporting(server, machines):
-        page.wait_for_timeout(options.live * 1000)
-    after = _heap(session)
+        ends = time.monotonic() + options.live
+        while (left := ends - time.monotonic()) > 0:
+            page.wait_for_timeout(1000 * min(left, _HEAP_EVERY_S))
+            heaps.append(_heap(session))
+    if len(heaps) > _MANY:
+        minutes = [f"{heap / 1e6:.2f}" for heap in heaps[:: max(1, len(heaps) // _MANY)]]
+        print(f"{machines:,} machines, heap in MB over {options.live:g} s of live view: {', '.join(minutes)}")
     longest = max(longest, _longest(page))
     shift = page.evaluate("__seen.shift")
     return [
         number(loaded / 1000), number(first["at"]), number(first["took"]), *map(number, others),
         number(statistics.median(warm)), number(hover), number(longest), f"{shift:.3f}", number(before / 1e6),
-        number(after / 1e6),
+        number(max(heaps) / 1e6), number(heaps[-1] / 1e6),
     ]  # fmt: skip
 
 

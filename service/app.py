@@ -1,9 +1,14 @@
 """The composition root: settings in, application out."""
 
 import asyncio
+import gc
+import importlib
+import logging
 import socket
+import sys
+import threading
 from collections.abc import Mapping
-from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import falcon
@@ -12,9 +17,7 @@ from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
 
 from service.control.database import ControlError
-from service.credentials.openid import CALLBACK, OpenId
 from service.credentials.rates import FailedAttempts
-from service.credentials.sessions import Sessions
 from service.http.access import OnlyEncrypted, RefuseForeignPages, RequireOwnHost
 from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
@@ -22,34 +25,22 @@ from service.http.encoding import Compress, add_head
 from service.http.problems import serialize, unavailable, uncontrolled, unexpected
 from service.http.query_strings import RefuseUnknownParameters
 from service.http.request_log import NameRoute, RequestLog
-from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
-from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
-from service.http.resources.alerts import Alerts, OneSilence, Silences
-from service.http.resources.annotations import AnnotationList, OneAnnotation
-from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
-from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.health import Health, Ready, member_looks, other_looks, refusing_looks, unasked_tokens_look
 from service.http.resources.ingest import Metrics
-from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
-from service.http.resources.openid import OpenIdBegin, OpenIdEnd
-from service.http.resources.operations import AuditTrail, Numbers, Prometheus
-from service.http.resources.otlp import OpenTelemetryMetrics
-from service.http.resources.pages import FleetReport, Index, UserReport
-from service.http.resources.process_use import TopProcesses
-from service.http.resources.query import Fleet, FleetWindows, History, OneUser, QueryTables, Sending, Users, UserWindows
-from service.http.resources.remote_write import RemoteWrite
-from service.http.resources.rules import OneRule, Rules
-from service.http.resources.schedules import OneSchedule, ScheduledReport, ScheduleList
-from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
-from service.http.resources.stream import LiveStream
-from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
-from service.http.routing import Slashes, elsewhere, under
-from service.http.selecting import alerting_users
+from service.http.routing import HEALTH, REPORTS, Slashes, elsewhere, under
 from service.http.token_limits import AddressLimit
 from service.parts import Service
 from service.settings import ServiceSettings
 from service.stores.base import StoreUnavailable
 from service.tls import Tls
+
+_log = logging.getLogger("loadlens.service")
+_SWITCH_S, _PAUSE_S = 0.0005, 0.002
+_LATER = ("service.answering", "service.stores.engine")
+_LATER_EMBEDDED = (
+    "service.stores.embedded.reading", "service.stores.embedded.ends", "service.stores.embedded.dump",
+    "service.stores.use_tables",
+)  # fmt: skip
 
 
 class _Lifespan:
@@ -84,7 +75,11 @@ class Serving(Protocol):
 
 
 class Application(falcon.asgi.App[Request, Response]):
-    """The application, and the service behind it."""
+    """The application, and the service behind it.
+
+    It takes reports and tells its health at once. What else it answers is imported beside that: who asks for it before
+    it is there waits for it.
+    """
 
     service: "Serving"
     path_prefix: str = ""
@@ -93,6 +88,10 @@ class Application(falcon.asgi.App[Request, Response]):
     """What the server encrypts with, where it does."""
     own_socket: socket.socket | None = None
     """Where this process alone listens, where others listen at the service's port."""
+    rest: "_Rest | None" = None
+    """What else it is to answer; None where it does."""
+    early: Mapping[str, object] = MappingProxyType({})
+    """The resources that are there from the start, by path."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # type: ignore[override]  # as falcon's own
         """Answer a request, as ASGI asks for it; those of HTTP are counted and logged."""
@@ -101,14 +100,120 @@ class Application(falcon.asgi.App[Request, Response]):
             return
         below = under(self.path_prefix, scope)
         app, scope = (elsewhere, scope) if below is None else (super().__call__, below)
+        if self.rest is not None and below is not None and not _is_early(scope):
+            await self.rest.is_there()
         if scope["type"] == "http":
             await self.service.requests.answer(app, scope, receive, send)
         else:
             await app(scope, receive, send)
 
+    def add(self, routes: Mapping[str, object]) -> None:
+        """Answer at these paths."""
+        for path, resource in routes.items():
+            add_head(resource)
+            self.add_route(path, resource)
+
+
+class _Rest:
+    """All that an application is to answer besides what it does from the start."""
+
+    def __init__(
+        self, app: Application, service: Service, settings: ServiceSettings, authentication: Authentication | None
+    ) -> None:
+        self._app, self._service, self._settings, self._authentication = app, service, settings, authentication
+        self._coming: asyncio.Task[None] | None = None
+        self._hurried = threading.Event()
+        self.problem: str | None = None
+        """Why it cannot be imported."""
+
+    def begin(self) -> None:
+        """Import it, in a thread."""
+        if self._coming is None:
+            self._coming = asyncio.get_running_loop().create_task(self._come())
+
+    async def is_there(self) -> None:
+        """Wait until it is answered."""
+        self._hurried.set()
+        self.begin()
+        assert self._coming is not None
+        await asyncio.shield(self._coming)
+
+    async def _come(self) -> None:
+        try:
+            await asyncio.to_thread(preload, self._settings, self._hurried)
+        except Exception as error:
+            self.problem = f"nothing can be asked: {error}"
+            _log.exception("what answers questions cannot be imported")
+            raise
+        self.add()
+        # All of that stays, and need not be looked at for garbage.
+        gc.freeze()
+
+    def add(self) -> None:
+        """Add it, imported or not."""
+        from service.answering import Answering, later_routes
+
+        service = self._service
+        service.answering = answering = Answering(service)
+        self._app.add(later_routes(service, answering, self._settings, self._authentication, self._app.early))
+        self._app.rest = None
+        if service.is_open:
+            service.read_ahead()
+
+
+class _Pauses:
+    """Lets others have the interpreter for a moment before each module that this thread imports; an import hook."""
+
+    def __init__(self, hurried: threading.Event) -> None:
+        self._hurried = hurried
+        self._thread = threading.get_ident()
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if threading.get_ident() == self._thread:
+            self._hurried.wait(_PAUSE_S)
+
+
+def preload(settings: ServiceSettings, hurried: threading.Event | None = None) -> None:
+    """Import what questions and pages need: it takes longer than all that a start waits for.
+
+    Where it may be `hurried`, it leaves the interpreter to other threads as well as it can until then.
+
+    Also for a process that forks several: they share the memory of what it has imported.
+    """
+    collects, interval_s = gc.isenabled(), sys.getswitchinterval()
+    gc.disable()
+    # Reports come in on another thread meanwhile, which is to have the interpreter as soon as it asks.
+    sys.setswitchinterval(_SWITCH_S)
+    pauses: Any = None if hurried is None else _Pauses(hurried)
+    if pauses is not None:
+        sys.meta_path.insert(0, pauses)
+    try:
+        for module in (*_LATER, *(_LATER_EMBEDDED if settings.store == "embedded" else ())):
+            importlib.import_module(module)
+    finally:
+        if pauses is not None:
+            sys.meta_path.remove(pauses)
+        sys.setswitchinterval(interval_s)
+        if collects:
+            gc.enable()
+
+
+def _is_early(scope: Any) -> bool:
+    """Whether a request is answered from the start on: reports with any parameters, health without."""
+    path = scope["path"]
+    return (path == REPORTS and scope.get("method") == "POST") or (path in HEALTH and not scope["query_string"])
+
 
 def create_app(settings: ServiceSettings, own_address: str = "") -> Application:
-    """The application, with its store open.
+    """The application, with its store open, and all that it answers; otherwise as `begin_app`."""
+    app = begin_app(settings, own_address)
+    assert app.rest is not None
+    app.rest.add()
+    return app
+
+
+def begin_app(settings: ServiceSettings, own_address: str = "") -> Application:
+    """The application, with its store open, which takes reports; the rest of it comes when it serves.
 
     `own_address` is where this process alone answers, if others share the service's port. Raises StoreError where the
     store cannot be used.
@@ -144,106 +249,18 @@ def create_app(settings: ServiceSettings, own_address: str = "") -> Application:
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
     app.add_error_handler(ControlError, uncontrolled)
-    openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
-    begun = FailedAttempts(settings.failed_sign_ins)
-    routes = _routes(service, authentication is not None) | _sign_in(service.sessions, authentication, openid, begun)
-    described = OpenApi(lambda: _described(routes, f"{settings.path_prefix}/"))
-    routes |= {
-        "/openapi.json": described,
-        "/docs": Docs(described, settings.path_prefix),
-        "/docs/style.css": DocsStyle(),
-    }
-    for path, resource in routes.items():
-        add_head(resource)
-        app.add_route(path, resource)
+    app.rest = rest = _Rest(app, service, settings, authentication)
+    app.early = _early_routes(service, rest, asks_for_token=authentication is not None)
+    app.add(app.early)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
 
 
-def _described(routes: Mapping[str, object], server: str) -> dict[str, Any]:
-    """The OpenAPI document; what it is made of is imported for the first who asks, and no start waits for it."""
-    from service.http.openapi.document import openapi
-
-    return openapi(routes, server)
-
-
-def _sign_in(
-    sessions: Sessions, authentication: Authentication | None, openid: OpenId | None, begun: FailedAttempts
-) -> dict[str, object]:
-    """What concerns browsers that sign in, by path."""
-    sign_in = SignIn(sessions, authentication, openid)
+def _early_routes(service: Service, rest: _Rest, *, asks_for_token: bool) -> dict[str, object]:
+    """The resource at each path that is there from the start: reports, and how the service is."""
+    store, remote, rules = service.store, service.remote_configuration, service.rules
     return {
-        "/sign-in": sign_in,
-        "/sign-in/openid": OpenIdBegin(sign_in, begun),
-        CALLBACK: OpenIdEnd(sign_in),
-        "/sign-out": SignOut(sessions),
-        "/api/v1/sessions": SessionList(sessions),
-        "/api/v1/sessions/{session_id}": OneSession(sessions),
-    }
-
-
-def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
-    """The resource at each path."""
-    store, remote, queue = service.store, service.remote_configuration, service.queue
-    repository, rules = service.rule_repository, service.rules
-    sending = Sending(store)
-    numbers = Numbers(
-        ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
-        broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
-        remote_configuration=remote, control=service.control, lost=service.lost_for_certain,
-        requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
-        partitions=service.member.lag if service.member else tuple,
-        picture_bytes=lambda: service.fleet_cache.bytes,
-    )  # fmt: skip
-    metrics = Metrics(service.ingest, service.admission, store, remote, service.token_limits)
-    return {
-        **dict.fromkeys(VIEWS, Dashboard()),
-        "/machines": Index(store),
-        "/static/{version}/{name:path}": StaticFile(),
-        "/api/v1/fleet/picture": FleetPicture(service.fleet_cache, repository),
-        "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, service.analyst),
-        "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
-        "/reports/fleet": FleetReport(service.report_maker, store, service.tokens),
-        "/reports/users/{user_id:path}": UserReport(service.report_maker, store, service.tokens),
-        "/api/v1/schedules": ScheduleList(service.schedules, store),
-        "/api/v1/schedules/{schedule_id}": OneSchedule(service.schedules),
-        "/api/v1/schedules/{schedule_id}/report": ScheduledReport(service.schedules),
-        "/api/v1/metrics": metrics,
-        "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, store, service.token_limits),
-        "/api/v1/prometheus/write": RemoteWrite(metrics, store, service.token_limits),
-        "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
-        "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
-        "/api/v1/query": QueryTables(store, service.versions),
-        "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
-        "/api/v1/windows/fleet": FleetWindows(store, sending, service.fleet_cache, partial(alerting_users, repository)),
-        "/api/v1/who": TopProcesses(store),
-        "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
-        "/api/v1/users/{user_id:path}": OneUser(service.forgetting),
-        "/api/v1/stream": LiveStream(service.broker, service.sessions, service.token_limits),
-        "/api/v1/agents": AgentList(remote),
-        "/api/v1/agents/{user_id}": OneAgent(remote, rules),
-        "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
-        "/api/v1/agents/{user_id}/state": OneAgentsState(remote, service.admission),
-        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote, service.tokens),
-        "/api/v1/commands/{command_id}": OneCommand(remote),
-        "/api/v1/settings": FleetSettings(remote),
-        "/api/v1/rules": Rules(repository, rules),
-        "/api/v1/rules/{name}": OneRule(repository, rules),
-        "/api/v1/alerts": Alerts(repository, rules, store.labels_of),
-        "/api/v1/silences": Silences(repository, rules),
-        "/api/v1/silences/{silence_id}": OneSilence(repository),
-        "/api/v1/annotations": AnnotationList(service.annotations),
-        "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
-        "/api/v1/notifications": Notifications(queue),
-        "/api/v1/notifications/{message_id}": OneNotification(queue),
-        "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
-        "/api/v1/identity": Who(),
-        "/api/v1/enrolments": Enrolments(service.tokens),
-        "/api/v1/tokens": TokenList(service.tokens),
-        "/api/v1/tokens/{token_id}": OneToken(service.tokens),
-        "/api/v1/tokens/{token_id}/rotate": NewSecret(service.tokens),
-        "/api/v1/targets/{name}/test": TargetTest(queue, rules),
-        "/api/v1/audit": AuditTrail(service.audit),
+        REPORTS: Metrics(service.ingest, service.admission, store, remote, service.token_limits),
         "/healthz": Health(),
         "/readyz": Ready(
             store,
@@ -255,8 +272,8 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
                 *member_looks(service.member),
                 unasked_tokens_look(service.tokens, asks_for_token),
                 lambda: service.forgetting.problem if service.forgetting else None,
+                lambda: rest.problem,
             ],
             service.member.lag if service.member else None,
         ),
-        "/metrics": Prometheus(numbers),
     }

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
-import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from contract.logs import fields
 from contract.report import Report
@@ -26,9 +25,6 @@ from service.control.sharing import Sharing
 from service.credentials.identity import Identity
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
-from service.dashboard.analysis import Analyst
-from service.dashboard.fleet import read_ahead
-from service.dashboard.matrix import FleetCache
 from service.forgetting import Forgetting, Knowing
 from service.http.request_log import RequestLog
 from service.http.token_limits import TokenLimits
@@ -59,6 +55,22 @@ _SCHEDULED_MS = 3_600_000
 """Longer than a report of a schedule waits for its turn and is made."""
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 """Bounds of what the live stream holds for consumers in memory."""
+
+
+class Answers(Protocol):
+    """What only questions need (`service.answering`)."""
+
+    def read_ahead(self) -> None:
+        """Read what is asked first, in a thread."""
+
+    def note(self, reports: Sequence[Report]) -> None:
+        """Take reports that the store answers already."""
+
+    def clear(self) -> None:
+        """Give no answer again that was made so far. Blocks."""
+
+    def close(self) -> None:
+        """Wait for what is being read."""
 
 
 class Service:
@@ -120,13 +132,10 @@ class Service:
         self.report_maker = ReportMaker(settings.tls_certificate, own_address)
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = ReportScheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
-        self.fleet_cache = FleetCache(self.store)
-        self._ends = threading.Event()
-        self._reading_ahead = threading.Thread(
-            target=read_ahead, args=(self.fleet_cache, self._ends), name="read-ahead"
-        )
+        self.answering: Answers | None = None
+        """What only questions need; set when it is imported (`service.app`)."""
+        self.is_open = False
         self._reads_ahead = self.member is None and settings.store == "embedded"
-        self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
         self.sharing = None if self.member is None else Sharing(self.control, self.audit, self.member.bucket)
@@ -163,9 +172,9 @@ class Service:
 
     async def _clear_answers(self) -> None:
         """Give no answer again that was made so far."""
-        await asyncio.to_thread(self.fleet_cache.clear)
+        if self.answering is not None:
+            await asyncio.to_thread(self.answering.clear)
         self.versions.renew()
-        self.analyst.clear()
         self.report_maker.clear()
 
     def _open_alone(self, settings: ServiceSettings, home: Path) -> None:
@@ -207,7 +216,8 @@ class Service:
         self.remote_configuration.observe(reports)
         self.rules.publish(last, reports)
         self.broker.publish(last, texts, reports)
-        self.fleet_cache.note(reports)
+        if self.answering is not None:
+            self.answering.note(reports)
 
     def open(self) -> None:
         """Start the work in the background; called on the event loop."""
@@ -220,10 +230,15 @@ class Service:
         self.remote_configuration.start()
         self.tokens.start()
         self.scheduler.start()
-        if self._reads_ahead:
-            self._reading_ahead.start()
         if self.forgetting is not None:
             self.forgetting.start()
+        self.is_open = True
+        self.read_ahead()
+
+    def read_ahead(self) -> None:
+        """Read what the dashboard shows first, in a thread, where this process does and can do so already."""
+        if self._reads_ahead and self.answering is not None:
+            self.answering.read_ahead()
 
     def reload(self) -> None:
         """Read the files of the rules again."""
@@ -245,9 +260,8 @@ class Service:
             self.member.stop()
         self.maintenance.stop()
         self.snapshots.stop()
-        self._ends.set()
-        if self._reading_ahead.is_alive():
-            self._reading_ahead.join()
+        if self.answering is not None:
+            self.answering.close()
         self.store.close()
         with contextlib.suppress(ControlError):
             self.tokens.write_uses()

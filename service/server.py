@@ -28,7 +28,7 @@ from contract import __version__
 from contract.logs import fields
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
-from service.app import Application, create_app
+from service.app import Application, begin_app, preload
 from service.cluster.errors import ClusterError
 from service.connections import CertifiedWebSocket, LimitedProtocol
 from service.control.data_lock import DataFolderError
@@ -46,6 +46,8 @@ _SHUTDOWN_S = 7
 _ANSWERS_S = 3
 """So long answers under way may go on then."""
 _STALLED_MS = 300_000
+_AHEAD_S = 0.5
+"""So long after it listens a process imports what answers questions, if nobody asks one before."""
 _OTHER_FILES = 2048
 """Open files besides streams: connections of those who report and ask, and the store's own."""
 
@@ -74,6 +76,13 @@ def _say_cut(record: logging.LogRecord) -> bool:
 
 class _Uvicorn(Server):
     """Ends the answers that would go on for ever before it waits for those under way."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        rest = self.config.app.rest  # type: ignore[union-attr]  # it is our Application
+        if rest is not None:
+            # Whoever waits for the service to be ready asks now, and has the interpreter to itself.
+            asyncio.get_running_loop().call_later(_AHEAD_S, rest.begin)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _log.info("the service ends: requests under way go on for a moment")
@@ -249,7 +258,7 @@ def _create(settings: ServiceSettings, own_address: str) -> Application:
         from service.writer_process import create_writer
 
         return create_writer(settings)
-    return create_app(settings, own_address)
+    return begin_app(settings, own_address)
 
 
 def _die_with_parent(server: Any, worker: Any) -> None:
@@ -347,6 +356,8 @@ def serve(settings: ServiceSettings) -> NoReturn:
         extra=fields(version=__version__, host=settings.host, port=port, data_dir=settings.data_dir),
     )  # fmt: skip
     _warn_of_open_secrets(settings)
+    if settings.workers > 1:
+        preload(settings)
     # Whatever port was asked for, this is the one: reports of schedules ask the service there.
     _Server(replace(settings, port=port), listener, tls).run()
     raise AssertionError("gunicorn ends the process")

@@ -163,8 +163,16 @@ _ARROW = "application/vnd.apache.arrow.stream"
 _USERS = (
     "user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at", "labels",
 )  # fmt: skip
+_MACHINES = ("user_id", "states", "mean", "p95", "max", "change", "cores", "os_type", "last_seen", "labels")
+_PAGE = 10_000
 _SELECTION = ("q", "os", "label", "state", "sort", "order", "first", "count")
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "by_device", "type", "stored")
+
+
+def _check_machines(machines: Mapping[str, object]) -> None:
+    foreign = [name for name in machines if name not in _SELECTION]
+    if foreign:
+        raise ValueError(f"expected as members of machines {', '.join(_SELECTION)}, got {foreign[0]!r}")
 
 
 class Client(Operations):
@@ -234,9 +242,7 @@ class Client(Operations):
             raise ValueError("expected users without stat; query() takes both")
         if machines and stat is not None:
             raise ValueError("expected machines without stat")
-        foreign = [name for name in machines if name not in _SELECTION]
-        if foreign:
-            raise ValueError(f"expected as members of machines {', '.join(_SELECTION)}, got {foreign[0]!r}")
+        _check_machines(machines)
         weighed: dict[str, Any] = {} if weight == "samples" else {"weight": weight}
         if stat is None:
             check_windows_by(by, top)
@@ -262,6 +268,7 @@ class Client(Operations):
         offset: str | None = None,
         top: int | None = None,
         weight: Weight = "samples",
+        machines: Mapping[str, object] = {},
     ) -> pd.DataFrame:
         """Several metrics, statistics, groupings and machines (ids or patterns) at once.
 
@@ -269,14 +276,15 @@ class Client(Operations):
         together), with `by` core `core`, with `by` device `device`, then a column such as `cpuLoadAvg.p95` for each
         metric and statistic.
         `rate="all"` has one bucket, the range itself; `tz` and `offset` say where buckets begin, `weight` how users
-        count in what is said of several (docs/api.md).
+        count in what is said of several (docs/api.md); `machines` chooses as in `fleet`, by the first metric.
         """
+        _check_machines(machines)
         query = {
             "metric": metrics if isinstance(metrics, str) else list(metrics), "stat": list(stats) or None,
             "by": by if isinstance(by, str) else list(by), "user": list(users) or None, "start": start, "end": end,
             "resample_rate": rate, "tz": tz, "offset": offset, "top": top,
             "weight": None if weight == "samples" else weight,
-        }  # fmt: skip
+        } | dict(machines)  # fmt: skip
         return read_table(self._get("query", query, accept=_ARROW))
 
     def who(
@@ -322,6 +330,41 @@ class Client(Operations):
         # The service says 0 of a machine that names no cores: how many it has is not known.
         users["cores"] = users["cores"].astype("Int64").where(users["cores"] > 0)
         return users.assign(user=pd.Categorical(users["user"])).reset_index(drop=True)
+
+    def machines(
+        self,
+        metric: str = "cpuUtilization",
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str | None = None,
+        machines: Mapping[str, object] = {},
+    ) -> pd.DataFrame:
+        """Machines with their exact statistics over a range, as the dashboard lists them: a row each.
+
+        The columns `user`, `states` (words), `mean`, `p95`, `max`, `change` (to the same time before), `cores`,
+        `os_type`, `last_seen` and `labels`. `machines` chooses and sorts as in `fleet`; all by name unless said.
+        `rate` widens the range to whole buckets.
+        """
+        _check_machines(machines)
+        query: dict[str, Any] = {"metric": metric, "start": start, "end": end, "resample_rate": rate, "limit": _PAGE}
+        query |= machines
+        pages = []
+        after: str | None = ""
+        while after is not None:
+            body = self._get("fleet/machines", query | {"after": after or None})
+            pages.append(read_records(body, "machines", _MACHINES))
+            after = next_page(body)
+        found = (pd.concat(pages, ignore_index=True) if len(pages) > 1 else pages[0]).rename(
+            columns={"user_id": "user"}
+        )
+        for name in ("mean", "p95", "max", "change"):
+            found[name] = found[name].astype("float64")
+        found["last_seen"] = pd.to_datetime(found["last_seen"], utc=True, format="ISO8601").dt.as_unit("ms")
+        found["states"] = [" ".join(states) for states in found["states"]]
+        found["labels"] = [in_words(labels) for labels in found["labels"]]
+        found["cores"] = found["cores"].astype("Int64").where(found["cores"] > 0)
+        return found
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that can be asked for (`analytics.sources.base`)."""

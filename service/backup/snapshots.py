@@ -14,19 +14,26 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import duckdb
 import msgspec
 
+from contract.later import later
 from service.control.data_lock import LOCK_FILE, DataFolderError, DataFolderInUse, DataLock, check_format
 from service.control.database import copy_database, seal
 from service.journal.base import Log
 from service.journal.journal import DAMAGED, faults
 from service.stores.base import Store
 from service.stores.embedded.damage import SET_ASIDE
-from service.stores.embedded.segments import link_or_copy
-from service.stores.embedded.verification import checksums
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from service.stores.embedded import segments, verification
+else:
+    duckdb = later("duckdb")
+    segments = later("service.stores.embedded.segments")
+    verification = later("service.stores.embedded.verification")
 
 _log = logging.getLogger("loadlens.service")
 
@@ -171,7 +178,7 @@ def make(data_dir: Path, target: Path, live: Live | None = None) -> Snapshot:
         place.parent.mkdir(parents=True, exist_ok=True)
         _copy(path, place, made)
     if live is None:
-        known = checksums(data_dir / DATABASE)
+        known = verification.checksums(data_dir / DATABASE)
         made.checksums = {f"raw/{file}": checksum for file, checksum in known.items()}
     else:
         home = target / live.home.relative_to(data_dir)
@@ -217,7 +224,7 @@ def _copy(path: Path, place: Path, made: Snapshot) -> None:
             made.problems.append(f"{path.name}: {error}")
             shutil.copyfile(path, place)
     elif path.suffix == ".parquet":
-        link_or_copy(path, place)
+        segments.link_or_copy(path, place)
     else:
         shutil.copyfile(path, place)
 

@@ -158,6 +158,39 @@ async def patiently(cluster: Cluster, ask: Callable[[JetStreamContext], Awaitabl
             await asyncio.sleep(_PAUSE_S)
 
 
+async def asked_again(ask: Callable[[], Awaitable[T]], every_s: float, within_s: float, *, at_once: int = 1) -> T:
+    """The first good answer of a server, asked every so many seconds: what is asked while no server leads is lost.
+
+    It is asked `at_once` times each time, and sooner where all were refused. Raises TimeoutError, or what came last.
+    """
+    asking: set[asyncio.Future[T]] = set()
+    problem: BaseException = TimeoutError()
+    end = time.monotonic() + within_s
+    try:
+        while (now := time.monotonic()) < end:
+            more: list[asyncio.Future[T]] = [asyncio.ensure_future(ask()) for _ in range(at_once)]
+            for one in more:
+                one.add_done_callback(_looked_at)
+            asking.update(more)
+            while asking and (left := now + every_s - time.monotonic()) > 0:
+                done, asking = await asyncio.wait(asking, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    if (error := one.exception()) is None:
+                        return one.result()
+                    problem = error
+            if not asking:
+                await asyncio.sleep(_PAUSE_S)
+        raise problem
+    finally:
+        for one in asking:
+            one.cancel()
+
+
+def _looked_at(asked: "asyncio.Future[Any]") -> None:
+    if not asked.cancelled():
+        asked.exception()
+
+
 async def stream_info(cluster: Cluster, stream: str) -> StreamInfo:
     """What the stream's leader says of it, as soon as it has one. Raises TimeoutError."""
     return await patiently(cluster, lambda jetstream: jetstream.stream_info(stream), is_there=True)

@@ -11,8 +11,9 @@ import nats.errors
 from nats.js.api import StreamConfig
 
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
+from service.cluster.delivery import Message
 from service.cluster.errors import ClusterError
-from service.cluster.tail import Message, Tail
+from service.cluster.tail import Tail
 from service.control.database import ControlError
 from service.control.sharing import BucketEntry
 

@@ -17,8 +17,9 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from service.cluster.appending import NotLast, append
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
+from service.cluster.delivery import Message
 from service.cluster.errors import ClusterError
-from service.cluster.tail import Message, Tail
+from service.cluster.tail import Tail
 
 _log = logging.getLogger("loadlens.service")
 _PIECE = 400_000

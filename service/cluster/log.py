@@ -22,10 +22,11 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from contract.report import Report
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
+from service.cluster.delivery import Message
 from service.cluster.errors import ClusterError
 from service.cluster.partitions import message_id, partition_of
 from service.cluster.publishing import Publisher, Sent, longest_s
-from service.cluster.tail import Message, Tail
+from service.cluster.tail import Tail
 from service.journal.files import Record
 from service.journal.journal import JournalFull
 
@@ -36,6 +37,8 @@ _BEHIND_S = 60.0
 _SEEN_S = 1.0
 """So long a commit waits until this process answers what it wrote."""
 _LOOK_S = 1.0
+_LINGER_S = 0.05
+"""Nobody waits for a writer's reading: what comes within that time costs it little more than a single report."""
 LOG = "log"
 """What the ledger calls the time at which the log was made that the store has reports of."""
 AGAIN = 10_000
@@ -232,7 +235,8 @@ class ReplicatedLog:
         async def decoded(messages: Sequence[Message]) -> None:
             await _decoded(take, messages[-1].sequence, messages)
 
-        return self._hand_out(Tail(self.cluster, self.stream, after, AGAIN), decoded, lambda: None)
+        tail = Tail(self.cluster, self.stream, after, AGAIN, linger_s=_LINGER_S)
+        return self._hand_out(tail, decoded, lambda: None)
 
     def _hand_out(
         self, tail: Tail, take: Callable[[Sequence[Message]], Awaitable[None]], current: Callable[[], None]

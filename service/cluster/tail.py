@@ -17,15 +17,15 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamInfo, StreamState
 
-from service.cluster.connection import Cluster
+from service.cluster.connection import Cluster, asked_again
+from service.cluster.delivery import Delivery, Lost, Message, Remembered
 
 _log = logging.getLogger("loadlens.service")
 _AT_ONCE = 1000
@@ -42,44 +42,20 @@ _RETRY_S = 0.1
 _LINGER_S = 0.002
 """What comes within that time is handed on together."""
 _ANSWER_S = 2.0
+_ASK_AGAIN_S = 0.1
+"""So soon the one that leads the stream is asked for again, as it may just have been elected."""
+_MAKE_AGAIN_S = 0.3
 _AT_A_TIME = 4
 """Consumers that are made at once, as JetStream puts each on a server of its choice."""
-_TRIES = 4
-_ID = "Nats-Msg-Id"
 
 
-class Message(NamedTuple):
-    """A message of a stream."""
-
-    sequence: int
-    payload: bytes
-    identity: int
-    """The same wherever the message is, and for each time that it was sent: of its id, where it has one."""
+_REQUEST = json.dumps(
+    {"batch": _AT_ONCE, "expires": int(_EXPIRES_S * 1e9), "idle_heartbeat": int(_HEARTBEAT_S * 1e9)}
+).encode()
 
 
-class _Lost(Exception):
-    """The consumer is gone, or has left something out."""
-
-
-class Remembered:
-    """The identities of the newest messages. One thread adds, any may ask."""
-
-    def __init__(self, most: int) -> None:
-        """Remember so many."""
-        self._most = most
-        self._identities: dict[int, None] = {}
-
-    def __contains__(self, identity: int) -> bool:
-        return identity in self._identities
-
-    def add(self, identity: int) -> bool:
-        """Remember a message; whether it is new."""
-        if identity in self._identities:
-            return False
-        self._identities[identity] = None
-        if len(self._identities) > self._most:
-            del self._identities[next(iter(self._identities))]
-        return True
+class _Elsewhere(Exception):
+    """The consumer is on another server than it should be."""
 
 
 class Tail:
@@ -92,8 +68,9 @@ class Tail:
         after: int,
         again: int = 0,
         anew: Callable[[], Awaitable[None]] | None = None,
+        linger_s: float = _LINGER_S,
     ) -> None:
-        """Begin behind sequence `after`.
+        """Begin behind sequence `after`; where nothing waits, what comes within `linger_s` is handed on together.
 
         Of another copy the last `again` messages are read again, and what is new of them is handed out. With `anew`,
         a copy in which the last message is another one is read from its beginning: `anew` is called before.
@@ -104,6 +81,7 @@ class Tail:
         self._after = after
         self._again = again
         self._anew = anew
+        self._linger_s = linger_s
         self._newest: int | None = None
         """The content of the message at `last`, where another copy is to have the same there."""
         self.remembered = Remembered(3 * again)
@@ -126,7 +104,7 @@ class Tail:
                 async with contextlib.aclosing(self._consume()) as batches:
                     async for messages in batches:
                         await self._hand_on(take, messages)
-            except (_Lost, nats.errors.Error, TimeoutError, OSError):
+            except (Lost, nats.errors.Error, TimeoutError, OSError):
                 self.restarts += 1
                 await asyncio.sleep(_RETRY_S)
 
@@ -152,7 +130,7 @@ class Tail:
                         if self.behind == 0 and not messages:
                             await self._check()
                             return
-            except (_Lost, nats.errors.Error, TimeoutError):
+            except (Lost, nats.errors.Error, TimeoutError):
                 tries = 0 if self.last > before else tries + 1
                 if tries > 2:
                     raise TimeoutError(f"the stream {self._stream} cannot be read") from None
@@ -175,17 +153,17 @@ class Tail:
         try:
             consumer = await self._create()
             ask = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
-            delivery = _Delivery()
+            delivery = Delivery()
             came_s = time.monotonic()
             looking = asyncio.create_task(self._look_on())
             while True:
                 if looking.done():
-                    raise _Lost
+                    raise Lost
                 if delivery.asked < _AT_ONCE // 2:
                     await connection.publish(ask, _REQUEST, reply=inbox)
                     delivery.asked += _AT_ONCE
                 await asyncio.wait_for(arrived.wait(), _SILENT_S)
-                await asyncio.sleep(_LINGER_S)
+                await asyncio.sleep(_LINGER_S if self.behind else self._linger_s)
                 batch = waiting[:]
                 waiting.clear()
                 arrived.clear()
@@ -230,13 +208,13 @@ class Tail:
         return hash(there.data or b"") == self._newest
 
     async def _check(self) -> None:
-        """Raise _Lost where the stream's leader has messages that the consumer's server does not know of.
+        """Raise Lost where the stream's leader has messages that the consumer's server does not know of.
 
         A server that stood still may stay behind the others, and serve its consumers with nothing but heartbeats.
         """
         state = (await self._api.stream_info(self._stream)).state
         if state.messages and state.last_seq > self.last:
-            raise _Lost
+            raise Lost
 
     def _news(self, run: Sequence[Message]) -> Sequence[Sequence[Message]]:
         """The messages of a run that were not handed out yet, in runs; an empty one where there is none."""
@@ -258,7 +236,7 @@ class Tail:
 
     async def _create(self) -> str:
         """Make a consumer on the server that leads the stream, or on another where that cannot be had."""
-        info = await self._api.stream_info(self._stream)
+        info = await asked_again(lambda: self._api.stream_info(self._stream), _ASK_AGAIN_S, _ANSWER_S)
         leader = _leader_of(info)
         if self._again:
             self.last = max(self._head - self._again, self._after)
@@ -266,16 +244,13 @@ class Tail:
             _log.warning("the copy of %s on %s is not as the one before, and is read anew", self._stream, leader)
             self.last, self._newest = 0, None
             await self._anew()
-        for place in range(_TRIES):
-            made = await self._created(leader, is_last=place == _TRIES - 1)
-            if made is not None:
-                self.behind = made.num_pending
-                self.server = leader
-                return made.name
-        raise _Lost
+        made = await self._created(leader)
+        self.behind = made.num_pending
+        self.server = leader
+        return made.name
 
-    async def _created(self, leader: str | None, *, is_last: bool) -> ConsumerInfo | None:
-        """A consumer on a server; None where there is none, whatever server it is on if `is_last`."""
+    async def _created(self, leader: str | None) -> ConsumerInfo:
+        """A consumer on the server that leads, or on another where that cannot be had: JetStream chooses at random."""
         config = ConsumerConfig(
             ack_policy=AckPolicy.NONE,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
@@ -284,37 +259,25 @@ class Tail:
             mem_storage=True,
             num_replicas=1,
         )
-        making = [
-            asyncio.create_task(self._api.add_consumer(self._stream, config, timeout=_ANSWER_S))
-            for _ in range(1 if leader is None else _AT_A_TIME)
-        ]
-        for task in making:
-            task.add_done_callback(_looked_at)
-        chosen: ConsumerInfo | None = None
         others: list[ConsumerInfo] = []
-        problem: Exception | None = None
+
+        async def make() -> ConsumerInfo:
+            made = await self._api.add_consumer(self._stream, config, timeout=_ANSWER_S)
+            if leader is None or (made.cluster and made.cluster.leader == leader):
+                return made
+            others.append(made)
+            raise _Elsewhere
+
         try:
-            for each in asyncio.as_completed(making):
-                try:
-                    made = await each
-                except (nats.errors.Error, TimeoutError) as error:
-                    problem = error
-                    continue
-                if leader is None or (made.cluster and made.cluster.leader == leader):
-                    chosen = made
-                    break
-                others.append(made)
+            # What is made later than that is forgotten by the server, as nobody asks it for anything.
+            return await asked_again(make, _MAKE_AGAIN_S, _ANSWER_S, at_once=1 if leader is None else _AT_A_TIME)
+        except (_Elsewhere, nats.errors.Error, TimeoutError):
+            if not others:
+                raise
+            return others.pop()
         finally:
-            # What is made later in spite of that is forgotten by the server, as nobody asks it for anything.
-            for task in making:
-                task.cancel()
-        if chosen is None and is_last and others:
-            chosen = others.pop()
-        for other in others:
-            await self._delete(other.name)
-        if chosen is None and not others and problem is not None:
-            raise problem
-        return chosen
+            for other in others:
+                await self._delete(other.name)
 
     async def _delete(self, consumer: str) -> None:
         connection = self._cluster.connection
@@ -325,61 +288,3 @@ class Tail:
 
 def _leader_of(info: StreamInfo) -> str | None:
     return info.cluster.leader if info.cluster and info.cluster.replicas else None
-
-
-def _identity_of(headers: Mapping[str, str] | None, put_ns: int, payload: bytes) -> int:
-    named = (headers or {}).get(_ID)
-    return hash(named) if named else hash((put_ns, payload))
-
-
-def _looked_at(task: asyncio.Task[ConsumerInfo]) -> None:
-    if not task.cancelled():
-        task.exception()
-
-
-class _Delivery:
-    """What a consumer has delivered, and what it was asked for."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        """Messages that are still to come of those that were asked for."""
-        self.behind: int | None = None
-        self._delivered = 0
-
-    def runs(self, batch: Sequence[Msg]) -> list[list[Message]]:
-        """The messages of a batch, in runs whose sequences follow each other. Raises _Lost where one is left out."""
-        runs: list[list[Message]] = []
-        for message in batch:
-            if not message.reply.startswith("$JS.ACK"):
-                if (message.headers or {}).get("Status") != "100":
-                    # The request has ended, for its time or for want of a leader.
-                    self.asked = 0
-                continue
-            sequence, delivered, put_ns, self.behind = _place(message.reply)
-            if delivered != self._delivered + 1:
-                raise _Lost
-            self._delivered = delivered
-            self.asked -= 1
-            if not runs or sequence != runs[-1][-1].sequence + 1:
-                runs.append([])
-            runs[-1].append(Message(sequence, message.data, _identity_of(message.headers, put_ns, message.data)))
-        return runs
-
-
-_REQUEST = json.dumps(
-    {"batch": _AT_ONCE, "expires": int(_EXPIRES_S * 1e9), "idle_heartbeat": int(_HEARTBEAT_S * 1e9)}
-).encode()
-
-
-def _place(reply: str) -> tuple[int, int, int, int]:
-    """Of a message: its sequence in the stream, its number among those of the consumer, when it was put, and how many
-    follow.
-    """
-    tokens = reply.split(".")
-    # Newer servers put a domain and an account in front, and a random token behind.
-    start = 5 if len(tokens) == _TOKENS else 7
-    sequence, delivered, put_ns, behind = tokens[start : start + 4]
-    return int(sequence), int(delivered), int(put_ns), int(behind)
-
-
-_TOKENS = 9

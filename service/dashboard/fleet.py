@@ -7,8 +7,10 @@ machine is never averaged away.
 import contextlib
 import struct
 import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from contract import times
 from contract.metrics import NAMES, NamedMetric, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.alerts.repository import Alert
 from service.dashboard.column_means import mean_of_columns
 from service.dashboard.machines import (
     Machines,
@@ -28,6 +31,7 @@ from service.dashboard.machines import (
     extremes,
     labels_of,
     machines_in,
+    names_of,
     selected,
     silent,
 )
@@ -51,13 +55,23 @@ _SPARSE: Final = 1.5
 _ABOUT: Final = 0.9
 """How far windows are apart is known to some part of a column: five minutes and a second are five minutes."""
 _LATER_S: Final = 3.0
+_PAUSE_S: Final = 0.05
+_ENOUGH: Final = 1000
+"""So many machines say whether columns are as wide as that."""
 _SAMPLED: Final = 128
 """So many machines tell how far windows are apart,"""
 _LOOKED_AT_MS: Final = 15 * MINUTE_MS
-"""by their last windows, at first those of so long."""
-_SPACING_FRESH_S: Final = 60.0
+"""by their last windows, at first those of so long,"""
+_MOST_LOOKED_AT_MS: Final = DAY_MS
+"""at most those of so long."""
+_SPACING_FRESH_S: Final = 300.0
 _LARGE: Final = 100
 """Of fewer machines a picture takes no longer than a person notices."""
+_TOLD: Final = 10
+"""So many alerts are told of."""
+
+Firing = Mapping[str, Sequence[Alert]]
+"""The alerts that fire, by machine; empty: of the fleet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +88,10 @@ class PictureQuestion(Selection):
     rows: int
 
 
-def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
+def picture(cache: FleetCache, asked: PictureQuestion, firing: Firing, now_ms: int) -> bytes:
     """The picture, as docs/api.md describes it. Blocks; raises StoreUnavailable."""
     with cache.lock:
-        return _drawn(cache, asked, alerting, now_ms)
+        return _drawn(cache, asked, firing, now_ms)
 
 
 def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
@@ -97,10 +111,35 @@ def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
         )
         # Whoever asks later is told that the store is away.
         with contextlib.suppress(StoreUnavailable):
-            picture(cache, asked, frozenset(), now_ms)
+            if length_ms > DAY_MS and not _read_by_day(cache, asked, ended):
+                return
+            picture(cache, asked, {}, now_ms)
+            for end_ms in (now_ms, now_ms // DAY_MS * DAY_MS):
+                with cache.lock:
+                    _usual_spacing(cache, replace(asked, end_ms=end_ms))
 
 
-def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
+def _read_by_day(cache: FleetCache, asked: PictureQuestion, ended: threading.Event) -> bool:
+    """Read what a picture of several days needs, a day at a time, so that nobody waits for all of it meanwhile.
+
+    Whether it is all read: not where the service has ended.
+    """
+    quantity = asked.metric.quantity
+    rate_ms = _rate(cache, asked, max(cache.store.user_count, 1), asked.end_ms)
+    key = MatrixKey(quantity, asked.statistic, rate_ms)
+    range_ms = (asked.start_ms // rate_ms * rate_ms, -(-asked.end_ms // rate_ms) * rate_ms)
+    for day_ms in range(range_ms[0] // DAY_MS * DAY_MS, range_ms[1], DAY_MS):
+        start_ms, end_ms = max(day_ms, range_ms[0]), min(day_ms + DAY_MS, range_ms[1])
+        if ended.wait(_PAUSE_S):
+            return False
+        with cache.lock:
+            cache.know(key)
+            cache.matrix(key, start_ms, max(1, (end_ms - start_ms) // rate_ms))
+            cache.totals.over(quantity, (start_ms, end_ms))
+    return True
+
+
+def _drawn(cache: FleetCache, asked: PictureQuestion, firing: Firing, now_ms: int) -> bytes:
     known = max(cache.store.user_count, 1)
     rate_ms = asked.rate_ms or _rate(cache, asked, known, now_ms)
     values, machines, range_ms = _read(cache, asked, rate_ms)
@@ -110,7 +149,8 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
         rate_ms = _rate_of(cache.store, coarser * _ABOUT)
         values, machines, range_ms = _read(cache, asked, rate_ms)
     columns = values.shape[1]
-    found = selected(machines, asked, asked.metric.quantity, alerting, min(now_ms, asked.end_ms))
+    alerting = frozenset(firing)
+    found = selected(machines, asked, asked.metric.quantity, alerting, min(now_ms, range_ms[1]))
     states, shown = found.states, found.shown
     cells = values[machines.rows[shown]]
     finite = np.isfinite(cells)
@@ -144,10 +184,32 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
         "hottest": extremes(machines, states, highest=True),
         "idlest": extremes(machines, states, highest=False),
         "silent": silent(machines, states),
-        "known_labels": labels_of(machines.labels),
-        "labelled": labels_of(machines.labels[place] for place in np.flatnonzero(found.alike).tolist()),
+        "known_labels": machines.known_labels,
+        "labelled": labels_of(machines.labels[place] for place in shown[machines.is_labelled[shown]].tolist()),
+        "firing": _told_of(
+            firing if asked.is_everybody else {name: firing[name] for name in names_of(machines, states["alerting"])}
+        ),
     }
     return _packed(header, _pixels(cells, edges, scale))
+
+
+def _told_of(firing: Firing) -> dict[str, Any]:
+    """How many alerts fire, of which rules, and the newest."""
+    alerts = sorted((alert for some in firing.values() for alert in some), key=lambda alert: -alert.id)
+    return {
+        "total": len(alerts),
+        "rules": dict(Counter(alert.rule for alert in alerts).most_common()),
+        "alerts": [
+            {
+                "id": alert.id,
+                "rule": alert.rule,
+                "user": alert.user,
+                "severity": alert.severity,
+                "fired": alert.fired_ms,
+            }
+            for alert in alerts[:_TOLD]
+        ],
+    }
 
 
 def _packed(header: dict[str, Any], pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -189,20 +251,20 @@ def _usual_spacing(cache: FleetCache, asked: PictureQuestion) -> float:
         some = frozenset(names[:: max(1, len(names) // _SAMPLED)])
         length_ms = _LOOKED_AT_MS
         while True:
-            start_ms = max(asked.start_ms, asked.end_ms - length_ms)
+            start_ms = max(0, asked.end_ms - length_ms)
             rate_ms = max(1000, length_ms // MAX_COLUMNS)
             values = cache.store.answer(
                 Question(quantity=asked.metric.quantity, start_ms=start_ms // rate_ms * rate_ms, end_ms=asked.end_ms,
                          rate_ms=rate_ms, by="user", users=some, cells="mean")
             ).to_numpy()  # fmt: skip
             several = np.isfinite(values).sum(axis=1) > 1
-            if start_ms == asked.start_ms or several.sum() * 2 >= len(values):
+            if length_ms >= _MOST_LOOKED_AT_MS or several.sum() * 2 >= len(values):
                 return _spacing(values) * rate_ms if several.any() else 0.0
-            length_ms *= 8
+            length_ms = min(8 * length_ms, _MOST_LOOKED_AT_MS)
 
-    # Machines may be set to report otherwise at some time.
-    days_ms = (asked.start_ms // DAY_MS * DAY_MS, -(-asked.end_ms // DAY_MS) * DAY_MS)
-    return cache.kept(f"spacing {asked.metric.quantity.name}", days_ms, looked, _SPACING_FRESH_S)
+    # Machines may be set to report otherwise at some time: it is looked at for each day that a range ends on.
+    day_ms = (asked.end_ms - 1) // DAY_MS * DAY_MS
+    return cache.kept(f"spacing {asked.metric.quantity.name}", (day_ms, day_ms + DAY_MS), looked, _SPACING_FRESH_S)
 
 
 def _read(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, Machines, tuple[int, int]]:
@@ -220,8 +282,8 @@ def _read(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floa
 
 
 def _spacing(values: Floats) -> float:
-    """How many columns lie from one window of a machine to its next, for the machine in the middle."""
-    found = np.isfinite(values)
+    """How many columns lie from one window of a machine to its next, for the machine in the middle of some."""
+    found = np.isfinite(values[:: max(1, len(values) // _ENOUGH)])
     counts = found.sum(axis=1)
     several = counts > 1
     if not several.any():

@@ -5,6 +5,7 @@ Machines are told apart, filtered and sorted by exact statistics of their sample
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -32,6 +33,8 @@ IDLE: Final = 0.1
 SILENT_MS: Final = 10 * MINUTE_MS
 """A machine is silent that has not reported for so long."""
 _FRESH_S: Final = 5.0
+_EXACT: Final = 15
+"""Digits of a number that is not only shown."""
 _TOP: Final = 10
 _MAX_VALUES: Final = 100
 """So many values of a label are named, those of most machines: a label that tells each machine apart is no choice."""
@@ -58,7 +61,12 @@ class Selection:
     @property
     def is_everybody(self) -> bool:
         """Whether it leaves nobody out who reported, whatever the order."""
-        return not (self.text or self.os_type or self.label or self.state or self.first) and self.count is None
+        return not (self.text or self.os_type or self.label) and not self.asks_for_numbers
+
+    @property
+    def asks_for_numbers(self) -> bool:
+        """Whether it depends on what machines did, not only on what they are."""
+        return bool(self.state or self.first) or self.count is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +85,23 @@ class Machines:
     maximum: Doubles
     change: Doubles
     """The mean less that of the range of the same length before."""
+    known_labels: Mapping[str, Mapping[str, int]]
+    """How many machines have each value of a label."""
+    is_labelled: Mask
+    """Which have labels at all."""
 
 
 def machines_in(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) -> Machines:
     """All machines with their statistics over a range (epoch ms, half-open). Raises StoreUnavailable."""
     start_ms, end_ms = range_ms
     before_ms = (2 * start_ms - end_ms, start_ms)
-    now = cache.kept(f"whole {quantity.name}", range_ms, lambda: _whole(cache, quantity, range_ms), _FRESH_S)
-    before = cache.kept(f"mean {quantity.name}", before_ms, lambda: _means(cache, quantity, before_ms), _FRESH_S)
-    known = cache.kept("users", (0, EVERYTHING_MS), lambda: _known(cache), _FRESH_S)
+    with ThreadPoolExecutor(1, "picture") as beside:
+        means = beside.submit(
+            cache.kept, f"mean {quantity.name}", before_ms, lambda: _means(cache, quantity, before_ms), _FRESH_S
+        )
+        now = cache.kept(f"whole {quantity.name}", range_ms, lambda: _whole(cache, quantity, range_ms), _FRESH_S)
+        before = means.result()
+    known = _known(cache)
     # A machine may have joined since the users were listed: it is there the next time.
     by_row = np.full((4, len(cache.rows.names)), np.nan)
     by_row[:3, now[0]] = now[1:]
@@ -96,11 +112,17 @@ def machines_in(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]
 
 def _known(cache: FleetCache) -> Machines:
     """All machines, without statistics."""
+    return cache.kept("users", (0, EVERYTHING_MS), lambda: _listed(cache), _FRESH_S)
+
+
+def _listed(cache: FleetCache) -> Machines:
     users = cache.store.users()
     names, nothing = users["user_id"].tolist(), np.full(len(users), np.nan)
+    labels = users["labels"].tolist()
     return Machines(
         names, cache.rows.of(names), users["os_type"].to_numpy(object), users["cores"].to_numpy(np.int64),
-        _epoch_ms(users["last_seen"]), users["labels"].tolist(), nothing, nothing, nothing, nothing,
+        _epoch_ms(users["last_seen"]), labels, nothing, nothing, nothing, nothing,
+        labels_of(labels), np.fromiter(map(bool, labels), np.bool_, len(labels)),
     )  # fmt: skip
 
 
@@ -144,10 +166,9 @@ def _means(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) -> 
 class Selected:
     """The machines that a selection means."""
 
-    alike: Mask
-    """Those with its text, system and label, whatever they do."""
     states: dict[str, Mask]
-    """Of these, which are in each state."""
+    """Which of the machines that are meant are in each state: where neither a state nor a part of the order is chosen,
+    of those with its text, system and label, also who has not reported; else of those that are shown."""
     ordered: Places
     """Those in its state, in its order,"""
     shown: Places
@@ -162,9 +183,12 @@ def selected(
     states = states_of(machines, quantity, alerting, until_ms, alike)
     matching = np.flatnonzero(states[wanted.state or "reporting"])
     ordered = matching[order_of(machines, wanted.sort, wanted.descending, matching)]
-    return Selected(
-        alike, states, ordered, ordered[wanted.first : None if wanted.count is None else wanted.first + wanted.count]
-    )
+    shown = ordered[wanted.first : None if wanted.count is None else wanted.first + wanted.count]
+    if wanted.asks_for_numbers:
+        is_shown = np.zeros(len(machines.names), np.bool_)
+        is_shown[shown] = True
+        states = {name: mask & is_shown for name, mask in states.items()}
+    return Selected(states, ordered, shown)
 
 
 def names_shown(
@@ -175,11 +199,45 @@ def names_shown(
     alerting: frozenset[str],
     now_ms: int,
 ) -> frozenset[str]:
-    """The names of the machines that a picture of the range shows. Blocks; raises StoreUnavailable."""
+    """The names of the machines that a picture of the range shows. Blocks; raises StoreUnavailable.
+
+    Where no numbers are asked for, also those that have none.
+    """
+    if not wanted.asks_for_numbers:
+        with cache.lock:
+            known = _known(cache)
+        alike = meant(known, text=wanted.text, os_type=wanted.os_type, label=wanted.label)
+        return frozenset(names_of(known, alike))
     with cache.lock:
         machines = machines_in(cache, quantity, range_ms)
     found = selected(machines, wanted, quantity, alerting, now_ms)
-    return frozenset(machines.names[place] for place in found.shown.tolist())
+    return frozenset(names_of(machines, found.shown))
+
+
+def numbers_of(
+    cache: FleetCache,
+    wanted: Selection,
+    quantity: Quantity,
+    range_ms: tuple[int, int],
+    alerting: frozenset[str],
+    now_ms: int,
+    page: tuple[int, int],
+) -> tuple[list[dict[str, Any]], int]:
+    """What `document_of` has of a selection's machines, from one place in their order to another; how many there are.
+
+    Blocks; raises StoreUnavailable.
+    """
+    with cache.lock:
+        machines = machines_in(cache, quantity, range_ms)
+    found = selected(machines, wanted, quantity, alerting, now_ms)
+    shown = found.shown[slice(*page)].tolist()
+    return [document_of(machines, place, found.states, _EXACT) for place in shown], len(found.shown)
+
+
+def names_of(machines: Machines, which: Places | Mask) -> list[str]:
+    """The names of some machines."""
+    places = np.flatnonzero(which) if which.dtype == np.bool_ else which
+    return [machines.names[place] for place in places.tolist()]
 
 
 def states_of(
@@ -237,7 +295,7 @@ def order_of(machines: Machines, sort: Sort, descending: bool, places: Places) -
     return np.argsort(-values if descending else values, kind="stable")
 
 
-def document_of(machines: Machines, place: int, states: dict[str, Mask]) -> dict[str, Any]:
+def document_of(machines: Machines, place: int, states: dict[str, Mask], digits: int = 6) -> dict[str, Any]:
     """A machine as the picture's header has it."""
     numbers = {name: float(getattr(machines, name)[place]) for name in ("mean", "p95", "maximum", "change")}
     return {
@@ -247,7 +305,7 @@ def document_of(machines: Machines, place: int, states: dict[str, Mask]) -> dict
         "labels": machines.labels[place],
         "seen": int(machines.seen_ms[place]),
         "states": [name for name in ("hot", "idle", "silent", "alerting") if states[name][place]],
-    } | {name: None if value != value else round(value, 6) for name, value in numbers.items()}
+    } | {name: None if value != value else round(value, digits) for name, value in numbers.items()}
 
 
 def extremes(machines: Machines, states: dict[str, Mask], *, highest: bool) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -31,6 +32,8 @@ _BYTES_A_MACHINE: Final = 2 * len(BINS) + 40
 """Of a bucket: two bytes a bin up to 65,535 samples, and five numbers."""
 _READ_BYTES: Final = 1 << 26
 """What is read at once."""
+_AT_ONCE: Final = 2
+"""Questions to the store: most of the time of one is spent outside of Python."""
 _UNUSED_S: Final = 3600.0
 """Retention may have dropped by then what they are of."""
 
@@ -117,27 +120,30 @@ class Totals:
         ]
         if len(keys) * max(1, self._store.user_count) * _BYTES_A_MACHINE > MAX_BYTES:
             return None
-        buckets = self._current(keys)
-        for piece in pieces:
-            if piece.tier == RAW:
-                [edge] = self._read(quantity, (piece.start_ms, piece.end_ms), EVERYTHING_MS, [_Bucket()])
-                buckets.append(edge)
+        edges = [(_Bucket(), (piece.start_ms, piece.end_ms)) for piece in pieces if piece.tier == RAW]
+        with ThreadPoolExecutor(_AT_ONCE, "picture") as beside:
+            of_edges = [
+                beside.submit(self._read, quantity, range_ms, EVERYTHING_MS, [edge]) for edge, range_ms in edges
+            ]
+            buckets = self._current(keys, beside)
+            for read in of_edges:
+                read.result()
         sums = Sums(len(self._rows.names))
-        for bucket in buckets:
+        for bucket in [*buckets, *(edge for edge, _ in edges)]:
             bucket.add_to(sums)
         return sums.statistics()
 
-    def _current(self, keys: Sequence[_Key]) -> list[_Bucket]:
+    def _current(self, keys: Sequence[_Key], beside: ThreadPoolExecutor) -> list[_Bucket]:
         """The buckets as the store has them now."""
         with self._guard:
             missing = [key for key in keys if key not in self._kept or self._kept[key].stale]
             # Noted before they are read: what comes in meanwhile makes them stale.
             self._kept |= {key: _Bucket() for key in missing}
         try:
-            for run in self._runs(missing):
-                first, tier = run[0], run[0].tier
-                range_ms = (first.number * tier, (first.number + len(run)) * tier)
-                self._read(first.quantity, range_ms, tier, [self._kept[key] for key in run])
+            # Those at either end of a range lie apart.
+            runs = [(run, [self._kept[key] for key in run]) for run in self._runs(missing)]
+            for read in [beside.submit(self._read_run, *run) for run in runs]:
+                read.result()
         except BaseException:
             with self._guard:
                 for key in missing:
@@ -150,6 +156,10 @@ class Totals:
             found = [self._kept[key] for key in keys]
         self._forget()
         return found
+
+    def _read_run(self, run: Sequence[_Key], buckets: Sequence[_Bucket]) -> None:
+        first, tier = run[0], run[0].tier
+        self._read(first.quantity, (first.number * tier, (first.number + len(run)) * tier), tier, buckets)
 
     def _runs(self, keys: Sequence[_Key]) -> Iterator[list[_Key]]:
         """Buckets beside each other, as many as are read at once."""

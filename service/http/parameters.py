@@ -126,7 +126,22 @@ PARTS: tuple[Level, ...] = ("core", "device")
 LEVELS: tuple[Level, ...] = ("all", *GROUPINGS, *PARTS)
 
 
-class TableParameters(Struct, kw_only=True):
+class ChoiceParameters(Struct, kw_only=True):
+    """Machines, by what they are and do."""
+
+    sort: Annotated[
+        Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of machines.")
+    ] = "name"
+    order: Literal["asc", "desc"] = "asc"
+    q: Annotated[str, Meta(description="Machines whose names hold it.")] = ""
+    os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
+    label: LabelsOf = ""
+    state: Literal["hot", "idle", "silent", "alerting"] | None = None
+    first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0
+    count: Annotated[int, Meta(ge=1, le=10**9, description="How many machines there are from it on.")] | None = None
+
+
+class TableParameters(ChoiceParameters, kw_only=True):
     """Several metrics, statistics, groupings and machines."""
 
     metric: Annotated[
@@ -207,22 +222,25 @@ class UserWindowsParameters(Struct, kw_only=True):
     histograms: Histograms = "false"
 
 
-class SelectionParameters(Struct, kw_only=True):
+class SelectionParameters(ChoiceParameters, kw_only=True):
     """Machines, as the fleet's picture of a metric and a range chooses them."""
 
     metric: WINDOWS_METRIC = "cpuUtilization"
     start: Start | None = None
     end: End | None = None
-    sort: Annotated[
-        Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of machines.")
-    ] = "name"
-    order: Literal["asc", "desc"] = "asc"
-    q: Annotated[str, Meta(description="Machines whose names hold it.")] = ""
-    os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
-    label: LabelsOf = ""
-    state: Literal["hot", "idle", "silent", "alerting"] | None = None
-    first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0
-    count: Annotated[int, Meta(ge=1, le=10**9, description="How many machines there are from it on.")] | None = None
+
+
+class MachinesParameters(SelectionParameters, kw_only=True):
+    """A page of machines."""
+
+    resample_rate: (
+        Annotated[
+            str, Meta(description="Widens the range to whole buckets, as a picture has.", extra_json_schema=_DURATION)
+        ]
+        | None
+    ) = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many machines a page has at most.")] = MAX_LIMIT
+    after: After | None = None
 
 
 class FleetWindowsParameters(SelectionParameters, kw_only=True):

@@ -52,6 +52,7 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/api/v1/windows/byUser/{user_id:path}": _ASK,
     "/api/v1/windows/fleet": _ASK,
     "/api/v1/fleet/picture": _ASK,
+    "/api/v1/fleet/machines": _ASK,
     "/api/v1/analysis/{kind}/byUser/{user_id:path}": _ASK,
     "/api/v1/backtests": {"POST": _READ},
     "/api/v1/who": _ASK,

@@ -7,10 +7,9 @@ from falcon.asgi import Request, Response
 from msgspec import Struct
 
 from contract.problems import shortened
-from service.http.openapi.operations import OPERATIONS
-from service.http.parameters import names_of
 from service.http.problems import invalid
 from service.http.requests import unknown_parameter
+from service.http.routing import REPORTS
 
 
 class RefuseUnknownParameters:
@@ -18,8 +17,11 @@ class RefuseUnknownParameters:
 
     async def process_resource(self, req: Request, resp: Response, resource: object, params: dict[str, Any]) -> None:
         """Raise ProblemError 422 for a parameter that the operation does not have, or that comes more than once."""
-        if not req.query_string:
+        if not req.query_string or (req.method == "POST" and req.uri_template == REPORTS):
             return
+        # What all operations are made of is much, and nobody waits for it who sends reports.
+        from service.http.openapi.operations import OPERATIONS
+
         operation = OPERATIONS.get((req.uri_template or "").replace(":path", ""), {}).get(
             "GET" if req.method == "HEAD" else req.method
         )
@@ -36,5 +38,7 @@ class RefuseUnknownParameters:
 @cache
 def _names(query: type[Struct]) -> tuple[tuple[str, ...], frozenset[str]]:
     """The names of the parameters, and of those that may come more than once."""
+    from service.http.parameters import names_of
+
     kinds = get_type_hints(query)
     return names_of(query), frozenset(name for name, kind in kinds.items() if get_origin(kind) is list)

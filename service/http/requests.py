@@ -2,14 +2,14 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import falcon
 import msgspec
-import pyarrow as pa
 import zstandard
 from falcon.asgi import Request
 
+from contract.later import later
 from contract.problems import (
     Problem,
     decode_json,
@@ -21,6 +21,11 @@ from contract.problems import (
 )
 from contract.times import parse_duration
 from service.http.problems import HTTPProblem, invalid
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = later("pyarrow")
 
 T = TypeVar("T")
 MAX_BODY = 8 * 1024 * 1024

@@ -14,7 +14,8 @@ from falcon.routing import CompiledRouter
 
 from service.http.permissions import SLASH, check
 
-_HEALTH = frozenset(("/healthz", "/readyz"))
+HEALTH = frozenset(("/healthz", "/readyz"))
+REPORTS = "/api/v1/metrics"
 
 
 def under(prefix: str, scope: dict[str, Any]) -> dict[str, Any] | None:
@@ -22,7 +23,7 @@ def under(prefix: str, scope: dict[str, Any]) -> dict[str, Any] | None:
 
     Supervisors ask for health without it. A prefix that is written with escapes is elsewhere too.
     """
-    if not prefix or scope["path"] in _HEALTH:
+    if not prefix or scope["path"] in HEALTH:
         return scope
     path, raw = scope["path"], bytes(scope.get("raw_path") or b"")
     behind = raw[len(prefix) :]

@@ -7,7 +7,8 @@ from falcon.asgi import Request
 from contract.patterns import MAX_PATTERN, names_labels
 from contract.problems import shortened
 from contract.report import MAX_USER_ID
-from service.alerts.repository import RuleRepository
+from service.alerts.repository import Alert, RuleRepository
+from service.dashboard.fleet import Firing
 from service.dashboard.machines import Sort, State
 from service.http.listing import one_of, whole_number
 from service.http.requests import Parameters
@@ -33,9 +34,17 @@ def take_selection(req: Request, asked: Parameters) -> dict[str, Any]:
     }
 
 
+def firing_alerts(repository: RuleRepository) -> Firing:
+    """The alerts that fire, by machine. Blocks."""
+    found: dict[str, list[Alert]] = {}
+    for alert in repository.alerts("firing", _ALERTS):
+        found.setdefault(alert.user, []).append(alert)
+    return found
+
+
 def alerting_users(repository: RuleRepository) -> frozenset[str]:
     """The machines about which an alert fires. Blocks."""
-    return frozenset(alert.user for alert in repository.alerts("firing", _ALERTS))
+    return frozenset(firing_alerts(repository))
 
 
 def _text(value: Any) -> str:

@@ -1,6 +1,6 @@
 """GET /api/v1/query: several metrics, statistics, users and groupings in one question, and the table of its answer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,12 +19,15 @@ from contract.metrics import BY_CORE, BY_DEVICE, TYPE_OF, NamedMetric, Quantity,
 from contract.patterns import EVERYBODY, exact_names, host_matcher, names_labels
 from contract.problems import shortened
 from service.credentials.identity import ANYBODY, Identity
+from service.dashboard.machines import Selection, names_shown
+from service.dashboard.matrix import FleetCache
 from service.http.asking import ask
 from service.http.buckets import MAX_BUCKETS, AskedBuckets, check_kept, fitting_rate, take_buckets
 from service.http.parameters import LEVELS, PARTS, Level, TableParameters, names_of
 from service.http.problems import HTTPProblem
 from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
 from service.http.requests import Parameters
+from service.http.selecting import take_selection
 from service.http.weighing import a_weight, weighed
 from service.stores.base import Grouping, Question, Store
 
@@ -59,6 +62,8 @@ class TableQuery(Struct, frozen=True, kw_only=True):
     users: tuple[str, ...]
     """Patterns of user ids; none for everybody."""
     top: int | None
+    selection: Selection = Selection()
+    """Of these, the machines that a picture of the first metric and the range shows."""
     weight: Weight = "samples"
     """How users count in what is said of several."""
     identity: Identity = ANYBODY
@@ -93,6 +98,7 @@ async def read_table_query(req: Request, store: Store, identity: Identity) -> Ta
         buckets=take_buckets(asked, start_ms, end_ms),
         by=asked.take("by", _levels, ("all",)),
         users=asked.take("user", user_patterns, ()),
+        selection=Selection(**take_selection(req, asked)),
         top=asked.take("top", number_of_groups, None),
         weight=asked.take("weight", a_weight, "samples"),
         identity=identity,
@@ -123,17 +129,28 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
         )
 
 
-async def table(store: Store, query: TableQuery) -> list[GroupRows]:
-    """The answer, a part for each grouping, made in a thread.
+async def table(cache: FleetCache, alerting: Callable[[], frozenset[str]], query: TableQuery) -> list[GroupRows]:
+    """The answer of the cache's store, a part for each grouping, made in a thread.
 
-    Raises ProblemError: 404 where a user that is named has never reported, 422 where the answer would be too large;
-    StoreUnavailable.
+    `alerting` names the machines about which an alert fires, and may block. Raises ProblemError: 404 where a user that
+    is named has never reported, 422 where the answer would be too large; StoreUnavailable.
     """
-    return await ask(_table, store, query)
+    return await ask(_table, cache, alerting, query)
 
 
-def _table(store: Store, query: TableQuery) -> list[GroupRows]:
+def _table(cache: FleetCache, alerting: Callable[[], frozenset[str]], query: TableQuery) -> list[GroupRows]:
+    store = cache.store
     users = chosen_users(store, query.users, query.identity)
+    if not query.selection.is_everybody:
+        shown = names_shown(
+            cache,
+            query.selection,
+            query.columns[0].metric.quantity,
+            (query.start_ms, max(query.end_ms, query.start_ms + 1)),
+            alerting(),
+            min(times.now_ms(), query.end_ms),
+        )
+        users = shown if users is None else shown & users
     _check_size(store, query, users)
     return [_part(store, query, level, users) for level in query.by]
 

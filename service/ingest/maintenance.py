@@ -1,6 +1,7 @@
 """From the journal to the store's own disk: replay at the start, then flushes, pruning and compaction."""
 
 import contextlib
+import importlib
 import logging
 import threading
 import time
@@ -19,6 +20,8 @@ _LOOK_EVERY_S = 0.25
 _TIDY_EVERY_S = 5.0
 """Where nothing came, what is old is looked for so seldom at most."""
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
+_MANY = 20_000
+"""Reports of the journal."""
 
 _REPORTS = msgspec.json.Decoder(list[Report])
 
@@ -36,6 +39,9 @@ def replay(
         store.add(record.last, reports)
         note(record.last, reports)
         count += len(reports)
+        if count > _MANY:
+            # They are kept as columns from here on; a start that has so much to read waits for that import too.
+            importlib.import_module("service.stores.sorted_windows")
     return count
 
 

@@ -4,10 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from msgspec import UNSET, UnsetType
 
-from analytics.frames.standins import standins
 from contract.histogram import unflatten
 from contract.metrics import NAMES, STATISTICS, TYPE_OF, Cpu, Distribution, NamedMetric, Statistic
 from contract.problems import did_you_mean
@@ -166,6 +164,11 @@ def _standin(
     bounded: bool,
 ) -> tuple[float, float, dict[int, int]]:
     """Minimum, maximum and histogram of a window that came without histogram."""
+    # Rules are read at every start, and few evaluate such windows.
+    import numpy as np
+
+    from analytics.frames.standins import standins
+
     told = tuple(np.array([math.nan if extreme is UNSET else extreme]) for extreme in (minimum, maximum))
     low, high, made = standins(np.array([mean]), np.array([variance]), np.array([count]), bounded, (told[0], told[1]))
     return float(low[0]), float(high[0]), dict(zip(made.bin.tolist(), made.count.tolist(), strict=True))

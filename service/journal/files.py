@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 _CHECKED = struct.Struct("<IQ")
 _HEADER = struct.Struct("<IIQ")
@@ -221,6 +219,10 @@ def _behind_damage(content: bytes, last: int) -> _Hole | None:
     An offset is eight bytes whose upper ones are zeros, which JSON never has: there are few places to look at. What
     is left of an earlier use of the file has offsets that are too small.
     """
+    # No journal that is whole needs it.
+    import numpy as np
+    import numpy.typing as npt
+
     most = last + len(content)
     places: list[int] = []
     for shift in range(8):

@@ -1,19 +1,23 @@
 """What every store can do, and what is asked of it."""
 
+from __future__ import annotations
+
 import math
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
-import pandas as pd
-
-from analytics.frames.columns import Windows
 from contract.devices import Devices
 from contract.metrics import Metric, Quantity
 from contract.report import OsType, Report
-from service.stores.process_use import UseAnswer, UseDump, UseQuestion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analytics.frames.columns import Windows
+    from service.stores.process_use import UseAnswer, UseDump, UseQuestion
 
 
 class StoreError(Exception):
@@ -105,7 +109,7 @@ class Machine(NamedTuple):
     labels: Mapping[str, str] = {}
     devices: Devices = {}
 
-    def system_at(self, end_ms: int) -> tuple["OsType", str]:
+    def system_at(self, end_ms: int) -> tuple[OsType, str]:
         """What it ran in a window that ends at a moment; what it ran last, where that was not recorded."""
         place = bisect_right(self.systems, end_ms, key=lambda told: told[0]) - 1
         _, os_type, os_version = self.systems[place] if place >= 0 else (0, self.os_type, self.os_version)

@@ -21,7 +21,7 @@ from analytics.frames.frame import unpacked
 from analytics.frames.kernel import Histograms
 from analytics.frames.statistics import quantiles
 from contract.histogram import LINEAR
-from service.stores.memtable import LoadedRows
+from service.stores.sorted_windows import LoadedRows
 
 Cell = Literal["mean", "max", "min"]
 """Statistics that need no histogram."""

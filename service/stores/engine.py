@@ -18,39 +18,13 @@ from analytics.frames.columns import concatenate
 from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints, order_of
 from analytics.frames.resampling import resample, resample_at
-from analytics.frames.tiers import RAW
 from contract.labels import NOT_LABELLED, label_of
-from contract.times import MINUTE_MS
 from service.stores.base import Question
 from service.stores.cells import CellRows, cells_of, sums_of, totals_of
-from service.stores.memtable import LoadedRows, WindowsInMemory, marked, rows_of
+from service.stores.retention import TIERS, Retention
 from service.stores.series import WHOLE, SeriesIndex, User
+from service.stores.sorted_windows import LoadedRows, WindowsInMemory, marked, rows_of
 from service.stores.systems import SystemsOverTime, by_number
-
-TIERS = (5 * MINUTE_MS, 60 * MINUTE_MS, 24 * 60 * MINUTE_MS)
-"""The widths of the rollups in ms, finest first; each divides the next."""
-
-
-class Retention:
-    """How long each tier is kept in ms, `RAW` (windows) among them, None for ever; finer ones not longer."""
-
-    def __init__(self, tiers: Sequence[int], kept_ms: Sequence[int | None]) -> None:
-        self._kept = dict(zip((RAW, *tiers), kept_ms, strict=True))
-
-    @property
-    def longest_ms(self) -> int | None:
-        """How long the coarsest tier is kept."""
-        return next(reversed(self._kept.values()))
-
-    def since(self, tier: int, now_ms: int) -> int:
-        """The time from which a tier is kept."""
-        kept = self._kept[tier]
-        return 0 if kept is None else now_ms - kept
-
-    def finest_ms(self, start_ms: int, now_ms: int) -> int:
-        """A rate for a range from `start_ms` must be a multiple of this."""
-        tiers = list(self._kept)
-        return max(next((tier for tier in tiers if self.since(tier, now_ms) <= start_ms), tiers[-1]), 1)
 
 
 @dataclass(frozen=True, slots=True)

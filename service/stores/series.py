@@ -1,25 +1,34 @@
 """The series and users that a store holds, in memory, with what is not on disk yet told apart."""
 
+from __future__ import annotations
+
 import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 from msgspec import UNSET
 
 from contract.devices import Devices, with_names
+from contract.later import later
 from contract.metrics import LAST_CORE, QUANTITIES, TYPES, Cpu, Metric, Quantity, type_name
 from contract.report import Report
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    Ints = npt.NDArray[np.int64]
+else:
+    np = later("numpy")
+    pd = later("pandas")
 
 MAX_SYSTEMS = 64
 """So many changes of a machine's system are kept; what was before them counts as not recorded."""
 _LAST = 1 << 62
-Ints = npt.NDArray[np.int64]
 WHOLE = -1
 """In place of a core's number: the whole machine."""
 

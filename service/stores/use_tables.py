@@ -23,6 +23,7 @@ from service.stores.process_use import (
     UseTables,
     tables_of,
 )
+from service.stores.use_schema import MIGRATION
 
 WINDOWS_KEPT_MS = WEEK_MS
 """Older windows are merged into hours."""
@@ -31,31 +32,6 @@ _FOLDED_ROWS = 500_000
 """After so many processes of windows in memory they are added up: some 100 MB."""
 MERGED = 20
 """How many processes and units an hour names."""
-
-MIGRATION = """
-CREATE TABLE process_window (
-    user_id VARCHAR NOT NULL,
-    time BIGINT NOT NULL,      -- the end of the window, or of the last that was merged; epoch ms
-    seconds DOUBLE NOT NULL,
-    core_s DOUBLE NOT NULL,
-    busy_s DOUBLE NOT NULL,
-    process_beyond_s DOUBLE NOT NULL,
-    unit_beyond_s DOUBLE NOT NULL,
-    merged BOOLEAN NOT NULL
-);
-CREATE TABLE process_use (
-    user_id VARCHAR NOT NULL,
-    time BIGINT NOT NULL,
-    kind TINYINT NOT NULL,
-    name VARCHAR NOT NULL,
-    owner VARCHAR NOT NULL,
-    unit VARCHAR NOT NULL,
-    command VARCHAR NOT NULL,
-    cpu_s DOUBLE NOT NULL,
-    more_s DOUBLE NOT NULL,
-    resident_bytes BIGINT NOT NULL
-);
-"""
 
 
 def put(cursor: duckdb.DuckDBPyConnection, tables: UseTables, *, merged: bool = False) -> None:

@@ -183,6 +183,7 @@ TABLES: dict[str, list[list[str]]] = {
             "1,000,000 agents, 64 writers, 64 groups",
         ]
     ],
+    "agents": [["50 agents, now"]],
     "start": [["the service, now"]],
     "stream": [
         [

@@ -1,9 +1,11 @@
 """What a report costs in CPU time, process by process: alone with InfluxDB, and in a cluster.
 
     python -m tests.support.cluster_cost --reports 20000
+    python -m tests.support.cluster_cost --catch-up 32000
 
 64 senders, one report a request, each of four cores. The time is that of user and system together. In a cluster all
-reports go to one process; another that takes none follows the log beside it.
+reports go to one process; another that takes none follows the log beside it. With `--catch-up` so many wait in the log
+when a writer is started, which then writes them as fast as it can.
 """
 
 import argparse
@@ -68,12 +70,42 @@ def _measure(name: str, services: Mapping[str, RunningService], others: Mapping[
     print(f"{name}: {each * _SENDERS / took:.0f} reports/s; CPU a report: {words}", flush=True)
 
 
+def _catch_up(reports: int) -> None:
+    """What a report costs a writer that has nothing else to do."""
+    with contextlib.ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        influx = stack.enter_context(RunningInflux(root / "influx"))
+        nats = stack.enter_context(RunningNats(root / "nats", 1))
+        shared = ("--journal", nats.address(), "--store", influx.address(), "--flush-interval", "2")
+        api = stack.enter_context(RunningService(root / "api", *shared, "--role", "api"))
+        each = reports // _SENDERS
+        end_ms = int(time.time() * 1000) - 5000 * each * 2
+
+        async def send() -> None:
+            await asyncio.gather(*(_send(api.port, sender, each, end_ms) for sender in range(_SENDERS)))
+
+        asyncio.run(send())
+        writer = stack.enter_context(RunningService(root / "writer", *shared, "--role", "writer"))
+        processes = {"writer": [writer.process.pid], "InfluxDB": [influx.process.pid]}
+        before, began = _seconds(processes), time.monotonic()
+        with api.client() as client:
+            wait_until(lambda: "\nloadlens_journal_behind 0.0" in client.get("/metrics").text, "the store", 300)
+        took, after = time.monotonic() - began, _seconds(processes)
+        cost = {name: (after[name] - before[name]) / (each * _SENDERS) * 1e6 for name in processes}
+        words = ", ".join(f"{name} {value:.0f} us" for name, value in cost.items())
+        print(f"catching up: {each * _SENDERS / took:.0f} reports/s; CPU a report: {words}", flush=True)
+
+
 def main() -> None:
     """Measure all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reports", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--catch-up", type=int, metavar="REPORTS")
     asked = parser.parse_args()
+    if asked.catch_up:
+        _catch_up(asked.catch_up)
+        return
     for number in range(asked.rounds):
         for nodes in (0, 1, 3):
             with contextlib.ExitStack() as stack:

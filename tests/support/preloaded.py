@@ -154,7 +154,12 @@ def _serve(connection: socket.socket) -> None:
     """Fork what is asked for until nobody is there to ask."""
     # For those that are forked.
     import analytics  # noqa: F401
-    import service.server  # noqa: F401
+    import service.server
+    import service.stores.embedded.store  # noqa: F401
+    from service.app import preload
+    from service.settings import ServiceSettings
+
+    preload(ServiceSettings())
 
     while True:
         body, files, _, _ = socket.recv_fds(connection, _MAX_MESSAGE, 2)

@@ -172,6 +172,30 @@ class UserPage(Document):
     next: str | None
 
 
+class MachineDocument(Document):
+    """What is known of a machine, and its statistics over a range; null without samples."""
+
+    user_id: str
+    states: list[Literal["hot", "idle", "silent", "alerting"]]
+    mean: float | None
+    p95: float | None
+    max: float | None
+    change: float | None
+    """The mean less that of the same time before."""
+    cores: int
+    os_type: str
+    last_seen: Instant
+    labels: dict[str, str]
+
+
+class MachinePage(Document):
+    """A page of machines, in the order that was asked for."""
+
+    machines: list[MachineDocument]
+    total: int
+    next: str | None
+
+
 class Overhead(Document):
     """What an agent costs."""
 

@@ -142,6 +142,15 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             refusals=(400, 404, 413, 422, 503),
         )
     },
+    "/api/v1/fleet/machines": {
+        "GET": Operation(
+            tag="values",
+            query=parameters.MachinesParameters,
+            answer=documents.MachinePage,
+            forms=(JSON, CSV),
+            refusals=(400, 404, 406, 413, 415, 422, 503),
+        )
+    },
     "/api/v1/analysis/{kind}/byUser/{user_id}": {
         "GET": Operation(
             tag="values", query=parameters.AnalysisParameters, answer=dict[str, Any], refusals=(400, 404, 413, 422, 503)

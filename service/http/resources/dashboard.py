@@ -4,12 +4,13 @@ import asyncio
 import functools
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import falcon
 import msgspec
+import zstandard
 from falcon.asgi import Request, Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -21,17 +22,20 @@ from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
+from service.credentials.identity import ANYBODY
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
 from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, picture
 from service.dashboard.matrix import FleetCache, Shown
 from service.http.asking import ask
+from service.http.authentication import identity_of
 from service.http.buckets import fitting_rate
+from service.http.encoding import preferred
 from service.http.listing import one_of, whole_number
 from service.http.parameters import AnalysisParameters, PictureParameters, names_of
 from service.http.problems import HTTPProblem, invalid
 from service.http.queries import check_user, named_metric
 from service.http.requests import Parameters, duration, read_json, text
-from service.http.selecting import alerting_users, take_selection
+from service.http.selecting import firing_alerts, take_selection
 from service.http.templates import PAGES, environment
 from service.stores.base import Store
 
@@ -98,18 +102,19 @@ class Dashboard:
         resp.set_header("X-Content-Type-Options", "nosniff")
         resp.set_header("Referrer-Policy", "same-origin")
         resp.set_header("Cache-Control", "no-cache")
-        resp.text = _page(req.path.rstrip("/") or "/", req.root_path)
+        resp.text = _page(req.path.rstrip("/") or "/", req.root_path, asks_for_token=identity_of(req) is not ANYBODY)
 
 
 @functools.cache
-def _page(path: str, base: str) -> str:
+def _page(path: str, base: str, *, asks_for_token: bool) -> str:
     metrics = [metric for metric in NAMES.values() if metric.over_cores is None and metric.name != "cpuLoadAvg"]
     shown = [metric for metric in metrics if metric.statistic == "mean"]
     # Named here, so that a browser fetches all of them at once, not each when it has read who imports it.
     modules = [name for name in _files() if name.endswith(".js") and not name.startswith(("vendor/", "theme", "app"))]
     return _template().render(
-        version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base, modules=modules
-    )
+        version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base, modules=modules,
+        asks_for_token=asks_for_token,
+    )  # fmt: skip
 
 
 class StaticFile:
@@ -135,6 +140,13 @@ def _send(req: Request, resp: Response, content: bytes, compressed: bytes) -> No
         resp.data = content
 
 
+_SQUEEZED: Mapping[str, Callable[[bytes], bytes]] = {
+    "zstd": lambda content: zstandard.compress(content, 1),
+    "gzip": lambda content: gzip.compress(content, 1),
+}
+"""Quickly: a picture is looked at at once, and by nobody again."""
+
+
 class FleetPicture:
     """All machines over time, as the pixels of a heat map."""
 
@@ -146,14 +158,18 @@ class FleetPicture:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the picture (docs/api.md has its form); 503 where the store is away."""
         asked = await _picture_asked(req, self._cache.store)
+        coding = preferred(req.get_header("Accept-Encoding") or "")
         async with self._turn:
-            content = await ask(self._draw, asked)
+            resp.data = await ask(self._draw, asked, coding)
         resp.content_type = "application/octet-stream"
         resp.set_header("Cache-Control", "no-store")
-        _send(req, resp, content, await asyncio.to_thread(gzip.compress, content, 1))
+        resp.set_header("Vary", "Accept-Encoding")
+        if coding:
+            resp.set_header("Content-Encoding", coding)
 
-    def _draw(self, asked: PictureQuestion) -> bytes:
-        return picture(self._cache, asked, alerting_users(self._repository), times.now_ms())
+    def _draw(self, asked: PictureQuestion, coding: str | None) -> bytes:
+        content = picture(self._cache, asked, firing_alerts(self._repository), times.now_ms())
+        return _SQUEEZED[coding](content) if coding else content
 
 
 async def _picture_asked(req: Request, store: Store) -> PictureQuestion:

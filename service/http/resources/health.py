@@ -1,7 +1,9 @@
 """Whether the process answers, and whether the service does all that it is there for."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import falcon
 from falcon.asgi import Request, Response
@@ -9,13 +11,15 @@ from falcon.asgi import Request, Response
 from contract.problems import shortened
 from service.agents.registry import Registry
 from service.alerts.runner import Runner
-from service.cluster.partitions import Waiting
 from service.control.database import ControlDatabase
 from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance
 from service.journal.base import Log
 from service.journal.files import Damage
 from service.stores.base import Store
+
+if TYPE_CHECKING:
+    from service.cluster.partitions import Waiting
 
 _MAX_CHARACTERS = 300
 Look = Callable[[], str | None]

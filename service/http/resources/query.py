@@ -86,19 +86,27 @@ class Fleet:
 class QueryTables:
     """Answers several metrics, statistics, users and groupings at once."""
 
-    def __init__(self, store: Store, versions: RangeVersions) -> None:
-        self._store = store
+    def __init__(self, versions: RangeVersions, cache: FleetCache, alerting: Callable[[], frozenset[str]]) -> None:
+        """`alerting` names the machines about which an alert fires, and may block."""
+        self._store = cache.store
         self._versions = versions
+        self._cache = cache
+        self._alerting = alerting
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a table; 404 for a metric or user that is not known."""
         form = form_of(req)
         query = await read_table_query(req, self._store, identity_of(req))
         by_groups = not {"all", "user", "core"}.issuperset(query.by)
-        by_machines = query.weight == "cores" or by_groups or names_labels(query.users)
-        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_machines=by_machines):
+        chosen = query.selection
+        by_machines = query.weight == "cores" or by_groups or names_labels(query.users) or not chosen.is_everybody
+        range_ms = (query.start_ms, query.end_ms)
+        # Who is silent or alerting changes without any report.
+        if chosen.asks_for_numbers:
+            resp.cache_control = ["no-store"]
+        elif is_unchanged(req, resp, self._versions, form, range_ms, by_machines=by_machines):
             return
-        parts = await table(self._store, query)
+        parts = await table(self._cache, self._alerting, query)
         await asyncio.to_thread(send_table, resp, form, query, parts)
 
 

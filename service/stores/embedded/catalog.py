@@ -1,23 +1,31 @@
 """The DuckDB file: what the store knows of its segments, its series and users, and the rollups themselves."""
 
+from __future__ import annotations
+
 import contextlib
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
 import msgspec
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
+from contract.later import later
 from contract.times import DAY_MS, HOUR_MS
-from service.stores import use_tables
+from service.stores import use_schema
 from service.stores.base import StoreError
-from service.stores.embedded.segments import Segment
-from service.stores.engine import TIERS
+from service.stores.embedded.segment import Segment
+from service.stores.retention import TIERS
 from service.stores.series import Series, SeriesIndex, User
+
+if TYPE_CHECKING:
+    import duckdb
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+else:
+    duckdb, np, pa = later("duckdb"), later("numpy"), later("pyarrow")
 
 
 class StoreInUse(StoreError):
@@ -113,7 +121,7 @@ ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- see serv
 _DEVICES = "ALTER TABLE machine ADD COLUMN devices VARCHAR DEFAULT '{}';  -- JSON: numbers by type and name"
 
 MIGRATIONS: Sequence[str] = (
-    _FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, use_tables.MIGRATION, _LABELS, _FRACTIONS, _DEVICES,
+    _FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, use_schema.MIGRATION, _LABELS, _FRACTIONS, _DEVICES,
 )  # fmt: skip
 """What takes a file from each version to the next; the newest version is their number."""
 

@@ -4,19 +4,28 @@ Nothing is removed that is not known to be garbage: a file that a crash left unf
 gives again, or one that the catalogue has noted as replaced or expired.
 """
 
+from __future__ import annotations
+
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
-import pyarrow as pa
-
+from contract.later import later
 from service.journal.files import put_aside
 from service.stores.base import StoreError
 from service.stores.embedded import catalog
-from service.stores.embedded.segments import Segment, fault_of, origin_of
+from service.stores.embedded.segment import Segment
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from service.stores.embedded import segments as files
+else:
+    pa, files = later("pyarrow"), later("service.stores.embedded.segments")
 
 _log = logging.getLogger("loadlens.service")
 
@@ -88,7 +97,7 @@ def _number(path: Path) -> int:
 def _is_given_again(path: Path, listed: set[int], flushed: int, holds: Holds) -> bool:
     """Whether a file that was not listed any more holds nothing but what listed files or the journal hold."""
     try:
-        origin = origin_of(path)
+        origin = files.origin_of(path)
     except (OSError, pa.ArrowException):
         return False
     if origin is None:
@@ -100,7 +109,7 @@ def _is_given_again(path: Path, listed: set[int], flushed: int, holds: Holds) ->
 
 def _says_nothing(path: Path) -> bool:
     try:
-        return origin_of(path) is None
+        return files.origin_of(path) is None
     except (OSError, pa.ArrowException):
         return False
 
@@ -129,7 +138,7 @@ class DamagedFiles:
         found = False
         for segment in segments:
             if segment.file not in self._faults and (
-                fault := fault_of(self._folder / segment.file, segment.rows, segment.checksum)
+                fault := files.fault_of(self._folder / segment.file, segment.rows, segment.checksum)
             ):
                 self._note(segment, fault)
                 found = True

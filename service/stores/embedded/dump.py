@@ -14,7 +14,8 @@ from service.stores.base import Buckets, Machine
 from service.stores.dump import ChosenSeries, ReportRows, reports_of
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.reading import ROLLUP_COLUMNS, windows_of_rollup
-from service.stores.embedded.segments import Segment, windows_in
+from service.stores.embedded.segment import Segment
+from service.stores.embedded.segments import windows_in
 
 
 def _register(cursor: duckdb.DuckDBPyConnection, chosen: ChosenSeries) -> str:

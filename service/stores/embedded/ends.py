@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from service.stores.embedded.segments import Segment
+from service.stores.embedded.segment import Segment
 from service.stores.keys import Keys
-from service.stores.memtable import marked, numbers
+from service.stores.sorted_windows import marked, numbers
 
 Ints = npt.NDArray[np.int64]
 _KEPT_BYTES = 32 * 1024 * 1024

@@ -20,10 +20,12 @@ from service.stores.cells import BATCH_ROWS as CELL_BATCH
 from service.stores.cells import COLUMNS as CELL_COLUMNS
 from service.stores.cells import CellRows
 from service.stores.embedded.catalog import add_run, note_fleet, tier_table
-from service.stores.embedded.segments import Segment, windows_in
-from service.stores.engine import BATCH_ROWS, TIERS, WindowSelection, in_memory
-from service.stores.memtable import SCHEMA, LoadedRows, WindowsInMemory, binary, numbers, rows_of
+from service.stores.embedded.segment import Segment
+from service.stores.embedded.segments import windows_in
+from service.stores.engine import BATCH_ROWS, WindowSelection, in_memory
+from service.stores.retention import TIERS
 from service.stores.series import SeriesIndex, fleet_number
+from service.stores.sorted_windows import SCHEMA, LoadedRows, WindowsInMemory, binary, numbers, rows_of
 
 _NUMBERS = ("series", "time", "count", "mean", "variance", "minimum", "maximum", "approximated")
 ROLLUP_COLUMNS = (*_NUMBERS, "histogram")

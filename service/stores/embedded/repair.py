@@ -18,10 +18,11 @@ from service.stores.embedded import catalog, fractions
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.damage import set_aside, window_files
 from service.stores.embedded.reading import append_rollup, rollups_of
-from service.stores.embedded.segments import Origin, Segment, checksum_of, fault_of, origin_of, windows_in
-from service.stores.engine import TIERS
-from service.stores.memtable import SCHEMA
+from service.stores.embedded.segment import Segment
+from service.stores.embedded.segments import Origin, checksum_of, fault_of, origin_of, windows_in
+from service.stores.retention import TIERS
 from service.stores.series import Series, SeriesIndex, User, nobody_of
+from service.stores.sorted_windows import SCHEMA
 
 _BATCH_ROWS = 1 << 20
 _FIRST_QUANTITY = next(iter(QUANTITIES))

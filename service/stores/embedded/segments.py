@@ -7,7 +7,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import duckdb
 import msgspec
@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 
 from service.journal.files import sync_folder
 from service.stores.embedded import fractions
-from service.stores.memtable import SCHEMA
+from service.stores.embedded.segment import Segment
 from service.stores.series import WHOLE, SeriesIndex
+from service.stores.sorted_windows import SCHEMA
 
 _FAN_IN = 4
 LARGEST_SEGMENT = 64_000_000
@@ -66,31 +67,6 @@ _FORMAT: dict[str, Any] = {
     "write_page_checksum": True,
 }
 _NEVER = (2**63 - 1, -(2**63))
-
-
-class Segment(NamedTuple):
-    """A file of windows and what it spans."""
-
-    id: int
-    file: str
-    rows: int
-    bytes: int
-    first_series: int
-    last_series: int
-    first_ms: int
-    last_ms: int
-    has_names: bool = False
-    """Whether its rows name their user, quantity and core, so that the catalogue can be made from it. Where not, it is
-    of an older release, or has windows of a user that was forgotten, and is to be written again."""
-    checksum: str | None = None
-    """SHA-256 of the file as it was written, in hexadecimal; None for files of releases that did not note it."""
-    has_fractions: bool = False
-    """Whether means and variances are kept as fractions where they are some (`service.stores.embedded.fractions`)."""
-
-    def may_hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """For each pair of a series and an end, whether the file may have that window."""
-        in_series = (series >= self.first_series) & (series <= self.last_series)
-        return in_series & (time >= self.first_ms) & (time <= self.last_ms)
 
 
 def sort_windows(batches: Sequence[pa.RecordBatch]) -> pa.Table:

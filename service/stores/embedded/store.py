@@ -1,44 +1,46 @@
 """The embedded store: a log-structured merge tree whose merge is that of summaries (see docs/architecture.md)."""
 
+from __future__ import annotations
+
 import asyncio
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-
-import duckdb
-import numpy as np
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from analytics.frames.tiers import RAW, plan
 from contract import times
+from contract.later import later
 from contract.metrics import TYPE_OF, Metric
 from contract.report import Report
-from service.stores import use_tables
 from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailable
-from service.stores.dump import ChosenSeries, coarser, heard, machine_of, series_of
-from service.stores.embedded import catalog, dump
+from service.stores.embedded import catalog
 from service.stores.embedded.damage import DamagedFiles, Holds, refuse_without_catalogue, remove_garbage
-from service.stores.embedded.ends import Ends
-from service.stores.embedded.reading import append_rollup, complete_fleet, read, read_runs, rollups_of, with_fleet
-from service.stores.embedded.segments import (
-    LARGEST_RUN,
-    LARGEST_SEGMENT,
-    Origin,
-    Segment,
-    alike,
-    file_name,
-    link_or_copy,
-    merged,
-    origin_of,
-    sort_windows,
-    write_segment,
-)
+from service.stores.embedded.segment import Segment
 from service.stores.embedded.versions import StoreVersion, Versions
-from service.stores.engine import TIERS, Retention, select
-from service.stores.memtable import Memtable, ends_of
-from service.stores.process_use import UseAnswer, UseDump, UseQuestion, joined
+from service.stores.memtable import Memtable
+from service.stores.retention import TIERS, Retention
 from service.stores.series import KnownUsers, Series, SeriesIndex, User
+
+# What only opens and takes reports does without these.
+if TYPE_CHECKING:
+    import duckdb
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    from service.stores import dump, engine, process_use, use_tables
+    from service.stores.embedded import dump as own_dump
+    from service.stores.embedded import ends, reading
+    from service.stores.embedded import segments as files
+    from service.stores.process_use import UseAnswer, UseDump, UseQuestion
+else:
+    duckdb, np, pa = later("duckdb"), later("numpy"), later("pyarrow")
+    dump, engine = later("service.stores.dump"), later("service.stores.engine")
+    process_use, use_tables = later("service.stores.process_use"), later("service.stores.use_tables")
+    own_dump, ends = later("service.stores.embedded.dump"), later("service.stores.embedded.ends")
+    reading, files = later("service.stores.embedded.reading"), later("service.stores.embedded.segments")
 
 DATABASE = "loadlens.duckdb"
 _ANSWERED_S = 20.0
@@ -99,8 +101,11 @@ class EmbeddedStore(KnownUsers):
         """Files of windows that were written, or begun, and are not in the catalogue."""
         self._versions = Versions(self._connection, self._raw, self._memtables)
         remove_garbage(self._connection, self._raw, self._versions.segments, self.flushed, holds)
-        self._ends = Ends(self._raw)
         self._damage = DamagedFiles(self._connection, self._raw, self._versions.segments)
+
+    @cached_property
+    def _ends(self) -> ends.Ends:
+        return ends.Ends(self._raw)
 
     # What comes in
 
@@ -150,9 +155,8 @@ class EmbeddedStore(KnownUsers):
         """The end of the newest window of each stream, epoch milliseconds."""
         ends = catalog.newest(self._connection)
         for memtable in self._memtables():
-            for streams, moments in ends_of(memtable, self._index.streams()):
-                for stream, end in zip(streams.tolist(), moments.tolist(), strict=True):
-                    ends[stream] = max(end, ends.get(stream, end))
+            for stream, end in memtable.newest().items():
+                ends[stream] = max(end, ends.get(stream, end))
         series = self._index.all
         return {(series[number - 1].user_id, TYPE_OF[series[number - 1].quantity]): end for number, end in ends.items()}
 
@@ -191,13 +195,13 @@ class EmbeddedStore(KnownUsers):
 
     def answer(self, question: Question) -> pd.DataFrame:
         """The windows that a question asks for."""
-        chosen = select(self._index, question)
+        chosen = engine.select(self._index, question)
         cuts = chosen.cuts(self._retention, times.now_ms())
 
         def read_all(view: StoreVersion) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
                 segments = self._damage.whole(view.segments)
-                return read(cursor, self._raw, segments, view.memtables, chosen, cuts, has_fleet=view.has_fleet)
+                return reading.read(cursor, self._raw, segments, view.memtables, chosen, cuts, has_fleet=view.has_fleet)
 
         try:
             return self._versions.consistent(read_all)
@@ -212,7 +216,7 @@ class EmbeddedStore(KnownUsers):
         """Who used the CPU, of the windows that said so."""
 
         def read_all(view: StoreVersion) -> UseAnswer:
-            memory = joined([tables for memtable in view.memtables for tables in memtable.process_uses()])
+            memory = process_use.joined([tables for memtable in view.memtables for tables in memtable.process_uses()])
             with self._connection.cursor() as cursor:
                 return use_tables.answer(cursor, question, memory)
 
@@ -246,15 +250,15 @@ class EmbeddedStore(KnownUsers):
             self._immutable = None
 
     def _write(self, immutable: Memtable) -> None:
-        windows = sort_windows(immutable.batches())
+        windows = files.sort_windows(immutable.batches())
         with self._connection.cursor() as cursor:
-            origin = Origin(after=self.flushed, through=immutable.last)
+            origin = files.Origin(after=self.flushed, through=immutable.last)
             segment = self._written(cursor, windows.to_batches(), origin)
-            tiers = rollups_of(windows, self._index)
+            tiers = reading.rollups_of(windows, self._index)
             with self._versions.change(cursor, self._let_go):
                 self._list(cursor, [], segment)
                 for tier, rollup in tiers.items():
-                    append_rollup(cursor, tier, segment.id, rollup)
+                    reading.append_rollup(cursor, tier, segment.id, rollup)
                 catalog.add_series(cursor, self._unsaved)
                 users = self._users_in(windows)
                 catalog.put_users(cursor, users)
@@ -262,18 +266,20 @@ class EmbeddedStore(KnownUsers):
                 changed = [(user, systems) for user, systems in told if systems != self._systems.get(user.user_id)]
                 catalog.put_systems(cursor, changed, self._index)
                 catalog.put_newest(cursor, windows, self._index.streams())
-                use_tables.put(cursor, joined(immutable.process_uses()))
+                use_tables.put(cursor, process_use.joined(immutable.process_uses()))
                 catalog.put_flushed(cursor, immutable.last)
             self._forget_unlisted()
         self._systems |= {user.user_id: systems for user, systems in changed}
 
-    def _written(self, cursor: duckdb.DuckDBPyConnection, windows: Iterable[pa.RecordBatch], origin: Origin) -> Segment:
+    def _written(
+        self, cursor: duckdb.DuckDBPyConnection, windows: Iterable[pa.RecordBatch], origin: files.Origin
+    ) -> Segment:
         """A new file of windows, not listed yet."""
         number = catalog.next_run(cursor)
-        self._unlisted.append(file_name(number))
+        self._unlisted.append(files.file_name(number))
         if self._notes_files:
-            catalog.note_garbage(cursor, [file_name(number)])
-        return write_segment(self._raw, number, windows, self._index, origin)
+            catalog.note_garbage(cursor, [files.file_name(number)])
+        return files.write_segment(self._raw, number, windows, self._index, origin)
 
     def _list(self, cursor: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:
         """List a file, in place of `old` ones; files of attempts that failed before are garbage from then on."""
@@ -344,7 +350,7 @@ class EmbeddedStore(KnownUsers):
 
     def _compact_segments(self, cursor: duckdb.DuckDBPyConnection) -> bool:
         segments = self._damage.whole(self._versions.segments)
-        chosen = alike({segment.id: segment.rows for segment in segments}, LARGEST_SEGMENT)
+        chosen = files.alike({segment.id: segment.rows for segment in segments}, files.LARGEST_SEGMENT)
         if not chosen:
             # Files of older releases do not say what the catalogue is made from, others have windows of users that were
             # forgotten: each is written once more.
@@ -354,7 +360,7 @@ class EmbeddedStore(KnownUsers):
         old = [segment for segment in segments if segment.id in chosen]
         try:
             with self._connection.cursor() as sorting:
-                windows = merged(sorting, self._raw, old, self._index.nobody)
+                windows = files.merged(sorting, self._raw, old, self._index.nobody)
                 new = self._written(cursor, windows, self._origin_of_all(old))
         except duckdb.Error:
             if self._damage.is_found(old):
@@ -370,29 +376,29 @@ class EmbeddedStore(KnownUsers):
         self._forget_unlisted()
         return True
 
-    def _origin_of_all(self, segments: Sequence[Segment]) -> Origin:
-        origins = [origin_of(self._raw / segment.file) for segment in segments]
+    def _origin_of_all(self, segments: Sequence[Segment]) -> files.Origin:
+        origins = [files.origin_of(self._raw / segment.file) for segment in segments]
         through = max(self.flushed if origin is None else origin.through for origin in origins)
         # Those that these stood for may be read still, and be there after a crash.
         before = {number for origin in origins if origin for number in origin.merged}
-        still = {number for number in before if (self._raw / file_name(number)).exists()}
-        return Origin(through=through, merged=tuple(sorted(still | {segment.id for segment in segments})))
+        still = {number for number in before if (self._raw / files.file_name(number)).exists()}
+        return files.Origin(through=through, merged=tuple(sorted(still | {segment.id for segment in segments})))
 
     def _compact_rollup(self, cursor: duckdb.DuckDBPyConnection, tier: int) -> bool:
         lacking = catalog.runs_without_fleet(cursor, tier)
         if lacking:
             # Older releases kept no buckets of all machines together.
             with self._versions.change(cursor):
-                complete_fleet(cursor, tier, lacking[0], self._index)
+                reading.complete_fleet(cursor, tier, lacking[0], self._index)
             return True
-        chosen = alike(catalog.runs(cursor, tier), LARGEST_RUN)
+        chosen = files.alike(catalog.runs(cursor, tier), files.LARGEST_RUN)
         if not chosen:
             return False
-        windows = read_runs(cursor, tier, chosen)
+        windows = reading.read_runs(cursor, tier, chosen)
         number = catalog.next_run(cursor)
         with self._versions.change(cursor):
             catalog.drop_runs(cursor, tier, chosen)
-            append_rollup(cursor, tier, number, windows)
+            reading.append_rollup(cursor, tier, number, windows)
         return True
 
     # Dump and restore
@@ -405,17 +411,19 @@ class EmbeddedStore(KnownUsers):
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
         """How many samples of whole machines, of all quantities, are on disk at a tier (or `RAW`) in a range."""
         segments = self._segments(start_ms, end_ms) if tier_ms == RAW else None
-        files = None if segments is None else [str(self._raw / one.file) for one in segments]
+        paths = None if segments is None else [str(self._raw / one.file) for one in segments]
         with self._connection.cursor() as cursor:
-            return dump.kept(cursor, tier_ms, files, ChosenSeries(self._index, user_ids), start_ms, end_ms)
+            return own_dump.kept(cursor, tier_ms, paths, dump.ChosenSeries(self._index, user_ids), start_ms, end_ms)
 
     def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
         """The windows on disk of some users that end in a range, as reports, a page at a time."""
-        machines = {user_id: machine_of(self._index.users[user_id], self._index) for user_id in user_ids}
-        chosen = ChosenSeries(self._index, user_ids)
+        machines = {user_id: dump.machine_of(self._index.users[user_id], self._index) for user_id in user_ids}
+        chosen = dump.ChosenSeries(self._index, user_ids)
         with self._connection.cursor() as cursor:
             segments = self._segments(start_ms, end_ms)
-            pages = dump.read_reports(cursor, self._raw, segments, chosen, start_ms, end_ms, machines, self.page_rows)
+            pages = own_dump.read_reports(
+                cursor, self._raw, segments, chosen, start_ms, end_ms, machines, self.page_rows
+            )
             yield from pages
 
     def _segments(self, start_ms: int, end_ms: int) -> list[Segment]:
@@ -425,20 +433,20 @@ class EmbeddedStore(KnownUsers):
     def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
         """The buckets on disk of some users that start in a range."""
         with self._connection.cursor() as cursor:
-            return dump.read_rollups(cursor, tier_ms, ChosenSeries(self._index, user_ids), start_ms, end_ms)
+            return own_dump.read_rollups(cursor, tier_ms, dump.ChosenSeries(self._index, user_ids), start_ms, end_ms)
 
     def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
         """Put buckets whose windows are gone on disk, into their tier and every coarser one; all or nothing."""
         # What waits must be on disk first: series are kept in the order of their numbers.
         self.flush()
         with self._flushing, self._connection.cursor() as cursor:
-            users = [heard(self._index, machine) for machine in machines]
-            numbers = series_of(self._index, buckets, machines)
+            users = [dump.heard(self._index, machine) for machine in machines]
+            numbers = dump.series_of(self._index, buckets, machines)
             created, self._index.created = self._index.created, []
             number = catalog.next_run(cursor)
             with self._versions.change(cursor):
-                for tier, windows in coarser(buckets, numbers, TIERS).items():
-                    append_rollup(cursor, tier, number, with_fleet(windows, self._index))
+                for tier, windows in dump.coarser(buckets, numbers, TIERS).items():
+                    reading.append_rollup(cursor, tier, number, reading.with_fleet(windows, self._index))
                 catalog.add_series(cursor, created)
                 catalog.put_users(cursor, users)
 
@@ -464,7 +472,7 @@ class EmbeddedStore(KnownUsers):
         with self._versions.reading(), self._connection.cursor() as cursor:
             segments = catalog.copy_to(cursor, folder / DATABASE)
             for segment in segments:
-                link_or_copy(self._raw / segment.file, raw / segment.file)
+                files.link_or_copy(self._raw / segment.file, raw / segment.file)
         return {f"{raw.name}/{one.file}": one.checksum for one in segments if one.checksum}
 
     def close(self) -> None:

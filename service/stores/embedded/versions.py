@@ -1,16 +1,19 @@
 """Versions of the store: what readers see as one state while flushes and compactions go on."""
 
+from __future__ import annotations
+
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-import duckdb
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from service.stores.embedded import catalog
-from service.stores.embedded.segments import Segment
+from service.stores.embedded.segment import Segment
 from service.stores.memtable import Memtable
+
+if TYPE_CHECKING:
+    import duckdb
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from service.stores.engine import WindowSelection, in_memory
 from service.stores.influx.publication import View
 from service.stores.influx.reading import Reader
 from service.stores.influx.rollups import FINEST
-from service.stores.memtable import LoadedRows, WindowsInMemory
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import LoadedRows, WindowsInMemory
 
 _GAP_MS = 600_000
 _SPAN_MS = HOUR_MS

@@ -44,10 +44,10 @@ from contract.influx import (
 )
 from contract.metrics import QUANTITIES, TYPES, Cpu, type_name
 from contract.times import DAY_MS
-from service.stores.engine import Retention
 from service.stores.influx.lines import Lines, bucket_lines, lines_of
 from service.stores.influx.reading import Reader
 from service.stores.influx.users import CatalogedUser
+from service.stores.retention import Retention
 from service.stores.series import WHOLE, SeriesIndex
 
 _log = logging.getLogger("loadlens.service")

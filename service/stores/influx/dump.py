@@ -30,8 +30,8 @@ from contract.times import DAY_MS
 from service.stores.base import Buckets
 from service.stores.dump import ChosenSeries, ReportRows, machine_of, reports_of
 from service.stores.influx.reading import Reader
-from service.stores.memtable import binary, numbers
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import binary, numbers
 
 _USERS = 100
 """So many are named in a statement."""

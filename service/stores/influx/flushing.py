@@ -13,9 +13,9 @@ from service.stores.influx.rollups import FINEST, Sealing, late, over, still_ope
 from service.stores.influx.users import UserCatalog
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
-from service.stores.memtable import rows_of
 from service.stores.process_use import UseTables, joined
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import rows_of
 
 
 class Flusher:

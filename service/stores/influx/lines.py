@@ -26,8 +26,8 @@ from contract.influx import (
     tag,
 )
 from contract.metrics import QUANTITIES, Cpu, Quantity
-from service.stores.memtable import binary, numbers
 from service.stores.series import WHOLE, SeriesIndex
+from service.stores.sorted_windows import binary, numbers
 
 _CPU = Cpu.quantities[0]
 _SLICE = 100_000

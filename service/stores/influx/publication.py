@@ -19,9 +19,10 @@ from contract.report import Report
 from service.stores.influx.reading import NumberedRows
 from service.stores.influx.rollups import FINEST
 from service.stores.keys import Keys
-from service.stores.memtable import MEMTABLE_SCHEMA, Memtable, SortedWindows, WindowsInMemory
+from service.stores.memtable import Memtable
 from service.stores.process_use import UseTables, tables_of
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import MEMTABLE_SCHEMA, SortedWindows, WindowsInMemory
 
 T = TypeVar("T")
 _TRIES = 3

@@ -14,7 +14,7 @@ from contract.influx import TIERS
 from contract.metrics import TYPE_OF, Metric
 from contract.report import Report
 from service.stores.base import Buckets, Key, Question, StoreUnavailable
-from service.stores.engine import Retention, select
+from service.stores.engine import select
 from service.stores.influx.answers import StoredAnswers
 from service.stores.influx.dump import Dump, FieldDay, FieldSummary
 from service.stores.influx.keeping import Keeping
@@ -23,9 +23,10 @@ from service.stores.influx.process_use import ProcessUses
 from service.stores.influx.publication import View, Views
 from service.stores.influx.reading import Reader
 from service.stores.influx.users import UserCatalog
-from service.stores.memtable import ends_of
 from service.stores.process_use import UseAnswer, UseDump, UseQuestion
+from service.stores.retention import Retention
 from service.stores.series import KnownUsers, SeriesIndex
+from service.stores.sorted_windows import ends_of
 
 T = TypeVar("T")
 _SELECT_S = 30.0

@@ -15,8 +15,8 @@ from analytics.sources.influx_points import Points, condition, frame_of, select
 from contract.influx import USER_ID, fields_of, identifier, measurement_of, tag_value
 from contract.metrics import Quantity
 from service.stores.keys import Keys
-from service.stores.memtable import LoadedRows
 from service.stores.series import WHOLE, SeriesIndex
+from service.stores.sorted_windows import LoadedRows
 
 Ints = npt.NDArray[np.int64]
 

@@ -22,9 +22,10 @@ from contract.influx import PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.report import FUTURE_MS, Report
 from service.stores.influx.publication import LateHours, View, Views
 from service.stores.influx.rollups import FINEST
-from service.stores.memtable import Memtable, SortedWindows, rows_of
+from service.stores.memtable import Memtable
 from service.stores.process_use import UseTables
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import SortedWindows, rows_of
 
 T = TypeVar("T")
 _TRIES = 5

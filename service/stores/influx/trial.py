@@ -23,8 +23,9 @@ from service.stores.influx.lines import Lines, bucket_lines, lines_of, window_li
 from service.stores.influx.publication import ImmutableMemtable
 from service.stores.influx.reading import Reader
 from service.stores.influx.users import UserCatalog
-from service.stores.memtable import Memtable, rows_of
+from service.stores.memtable import Memtable
 from service.stores.series import WHOLE, SeriesIndex
+from service.stores.sorted_windows import rows_of
 
 ODD_NAME = "check, a=b \"c\" 'd' DOMAIN\\me #1 \u00fc\u65e5\u672c\U0001f980"
 """A name with all that has to be escaped somewhere, and that all generations read alike."""

@@ -15,8 +15,8 @@ from analytics.sources.influx_client import InfluxClient
 from contract.influx import CORES, MEASUREMENTS, USER_ID, between, identifier, tag_literal
 from service.stores.influx.lines import window_lines
 from service.stores.influx.writing import Writer
-from service.stores.memtable import numbers
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import numbers
 
 _log = logging.getLogger("loadlens.service")
 _ITS_REPORT = "another line of this report was refused"

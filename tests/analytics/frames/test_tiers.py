@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from analytics.frames.tiers import RAW, Piece, plan
 from contract.influx import TIERS as INFLUX_TIERS
-from service.stores.engine import TIERS
+from service.stores.retention import TIERS
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 RATES = st.one_of(

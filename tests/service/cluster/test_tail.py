@@ -9,7 +9,8 @@ import pytest
 from nats.js.api import StreamConfig
 
 from service.cluster.connection import Cluster, ClusterAddress
-from service.cluster.tail import Message, Remembered, Tail
+from service.cluster.delivery import Message, Remembered
+from service.cluster.tail import Tail
 from tests.support.nats_cluster import RunningNats
 from tests.support.running import wait_until
 

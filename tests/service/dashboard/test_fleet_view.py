@@ -5,7 +5,7 @@ import io
 import re
 import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -18,6 +18,7 @@ from tests.support.running import RunningService, wait_until
 pytestmark = pytest.mark.server
 
 HEAT = "Machines over time"
+NOTHING = "\N{EN DASH}"
 MACHINES = 26 + 1 + len(HOSTILE)
 
 
@@ -85,8 +86,8 @@ def test_machines_are_kept_by_label_everywhere_and_the_address_says_so(
         assert seen.parameters == {"label": ["role=web"]}
         expect(seen.page.locator("h1")).to_have_text("Fleet: role=web")
         assert HOT not in {row[0] for card in ("Machines", "Hottest") for row in seen.rows(card)}
-        assert "user=role%3Dweb" in seen.query("Utilization", "curl")
-        assert 'users=["role=web"]' in seen.query("Utilization", "Python")
+        assert "label=role%3Dweb" in seen.query("Utilization", "curl")
+        assert 'machines={"label":"role=web"}' in seen.query("Utilization", "Python")
         seen.card("Machines").get_by_role("link", name="zone=a").first.click()
         seen.page.wait_for_selector('html[data-machines="13"]')
         assert HOT in {row[0] for row in seen.rows("Machines")}
@@ -122,6 +123,121 @@ def test_the_data_of_the_heat_map_are_those_of_the_machines_shown(
         assert len(said["frame"]) == len(found)
         assert set(said["frame"]["user"].astype(str)) == names
         assert seen.complaints == []
+
+
+CHOICES = {
+    "": None,
+    "q=WEB-0&os=Linux": {f"web-0{number}" for number in range(1, 10)},
+    "os=MacOS": {IDLE},
+    "state=hot": {HOT},
+    "state=alerting&q=db": {HOT},
+    "state=idle&label=role%3Dweb": set[str](),
+    "label=role%3Dweb": {f"web-{number:02}" for number in range(1, 25)},
+    "label=zone%3Da&state=hot": {HOT},
+    "q=web&sort=name&first=3&count=2": {"web-04", "web-05"},
+}
+
+
+@pytest.mark.parametrize("chosen", CHOICES)
+def test_every_number_is_of_the_machines_that_are_chosen(
+    browser: Browser, service: RunningService, client: httpx.Client, chosen: str
+) -> None:
+    names = CHOICES[chosen]
+    known = {one["user_id"] for one in client.get("/api/v1/users").json()["users"]}
+    with opened(browser, service, f"/?{until(newest_ms(client), 24)}&group=role&{chosen}") as seen:
+        asked = next(address for address in seen.asked if "/windows/fleet" in address)
+        start, end = (parse_qs(urlsplit(asked).query)[name][0] for name in ("start", "end"))
+
+        def said(by: str, stats: str, users: set[str] | None = names) -> list[dict[str, Any]]:
+            question = {"metric": "cpuUtilization", "stat": stats.split(), "by": by, "start": start, "end": end}
+            question |= {"resample_rate": "all"} | ({"user": sorted(users)} if users else {})
+            return [] if users == set() else list(client.get("/api/v1/query", params=question).json()["series"])
+
+        def share(value: float) -> str:
+            return f"{100 * value:.1f} %"
+
+        reporting = {one["group"] for one in said("user", "mean")}
+        assert seen.tile("Machines") == str(len(reporting))
+        [p95, *_] = [share(one["values"][0]) for one in said("all", "p95")] or [NOTHING]
+        assert seen.tile("p95 of samples") == p95
+        # Each machine has its row, and they are those that report what is shown of all.
+        rows = {row[0]: row for row in seen.rows("Machines") if len(row) > 1}
+        assert set(rows) == reporting
+        for stat, place in (("mean", 2), ("p95", 3), ("max", 4)):
+            assert {row[0]: row[place] for row in rows.values()} == {
+                one["group"]: share(one["values"][0]) for one in said("user", stat)
+            }
+        # The charts are of the same samples.
+        windows = httpx.get(asked).json()["windows"]
+        assert sum(one["count"] for one in windows) == sum(one["values"][0] for one in said("all", "count"))
+        table = list(csv.DictReader(io.StringIO(seen.download("Utilization"))))
+        assert sum(int(row["count"]) for row in table) == sum(one["count"] for one in windows)
+        for card, code in (("Utilization", "frame['count'].sum()"), ("Load duration", "len(frame)")):
+            found: dict[str, Any] = {}
+            exec(seen.query(card, "Python"), found)
+            expected = sum(one["count"] for one in windows) if card == "Utilization" else len(windows)
+            assert eval(code, found) == expected
+        groups = {row[0]: row for row in seen.rows("By label") if len(row) > 1}
+        assert sum(int(row[1]) for row in groups.values()) == len(reporting)
+        assert {group: row[3] for group, row in groups.items()} == {
+            one["group"]: share(one["values"][0]) for one in said("label:role", "p95")
+        }
+        # Lists have nobody else, and what fires does so of them.
+        for card in ("Hottest", "Idlest"):
+            assert {row[0] for row in seen.rows(card) if len(row) > 1} <= reporting
+        firing = client.get("/api/v1/alerts?state=firing").json()["alerts"]
+        of_those = [one for one in firing if names is None or one["user"] in names]
+        assert seen.tile("Firing") == str(len(of_those))
+        assert {row[1] for row in seen.rows("Firing") if len(row) > 1} <= {one["user"] for one in of_those}
+        silent = {SILENT} & (known if names is None else names)
+        assert seen.tile("Silent") == str(len(silent))
+        assert {row[0] for row in seen.rows("Silent") if len(row) > 1} == silent
+        assert seen.complaints == []
+
+
+@pytest.mark.parametrize("chosen", ["", "state=hot", "q=web&sort=change&order=asc", "sort=name&first=3&count=2"])
+def test_the_table_of_machines_is_what_its_queries_answer(
+    browser: Browser, service: RunningService, client: httpx.Client, chosen: str
+) -> None:
+    with opened(browser, service, f"/?{until(newest_ms(client), 24)}&{chosen}") as seen:
+        shown = seen.rows("Machines")
+        saved = list(csv.DictReader(io.StringIO(seen.download("Machines"))))
+        line = seen.query("Machines", "curl")
+        answered = httpx.get(line.split("'")[-2], headers={"Accept": "text/csv"}).text
+        assert list(csv.DictReader(io.StringIO(answered))) == saved
+        found: dict[str, Any] = {}
+        exec(seen.query("Machines", "Python"), found)
+        frame = found["frame"]
+        assert frame["user"].tolist() == [row[0] for row in shown]
+        # A name that a spreadsheet would take for a formula has an apostrophe before it.
+        assert all(one["user_id"] in (name, f"'{name}") for one, name in zip(saved, frame["user"], strict=True))
+        for place, name in ((2, "mean"), (3, "p95"), (4, "max")):
+            told = [row[place] for row in shown]
+            assert told == [f"{100 * value:.1f} %" for value in frame[name]]
+            assert told == [f"{100 * float(one[name]):.1f} %" for one in saved]
+        assert [row[5] for row in shown] == [
+            f"{100 * value:+.1f} pp".replace("-0.0 pp", "0.0 pp").replace("+0.0 pp", "0.0 pp")
+            if value == value
+            else NOTHING
+            for value in frame["change"]
+        ]
+        assert (
+            [row[1].replace("\n", " ") for row in shown] == frame["states"].tolist() == [one["states"] for one in saved]
+        )
+
+
+def test_a_label_and_the_time_go_along_to_other_views(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/?label=role%3Dweb&range=6h") as seen:
+        for view in ("Compare", "Alerts", "Agents", "Reports", "Fleet"):
+            seen.page.get_by_role("navigation").get_by_role("link", name=view).click()
+            seen.settled("/" if view == "Fleet" else f"/{view.lower()}")
+            assert seen.parameters["label"] == ["role=web"] and seen.parameters["range"] == ["6h"]
+        seen.card("Machines").get_by_role("link", name=WEB, exact=True).click()
+        seen.settled("/host")
+        assert seen.parameters["label"] == ["role=web"] and seen.parameters["range"] == ["6h"]
+        seen.go("/?label=role%3Dweb&q=nobody").page.get_by_role("link", name="Show all").first.click()
+        seen.page.wait_for_selector(f'html[data-machines="{MACHINES}"]')
+        assert "label" not in seen.parameters
 
 
 def test_the_table_of_the_heat_map_says_how_many_machines_it_has(browser: Browser, service: RunningService) -> None:

@@ -354,6 +354,24 @@ def test_a_person_signs_in_with_the_token_once(browser: Browser, tmp_path_factor
             assert "No machine has reported yet" in seen.page.locator("main").inner_text()
 
 
+def test_queries_of_a_service_that_asks_for_a_token_read_it_from_the_environment(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("asking") / "data"
+    with RunningService(folder, "--token", "not-to-be-guessed") as asking:
+        with signed_in(browser, asking, "not-to-be-guessed") as seen:
+            line, code = seen.query("Machines", "curl"), seen.query("Machines", "Python")
+            assert "not-to-be-guessed" not in line + code
+            monkeypatch.setenv("LOADLENS_TOKEN", "not-to-be-guessed")
+            shown = subprocess.run(
+                ["bash", "-c", f"{line} --silent --fail"], check=True, timeout=60, capture_output=True
+            )
+            assert shown.stdout.startswith(b"user_id,")
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(code, {})
+            assert "Empty DataFrame" in printed.getvalue()
+
+
 def test_what_people_say_of_a_moment_is_told_where_it_matters(
     browser: Browser, service: RunningService, client: httpx.Client
 ) -> None:
@@ -388,3 +406,72 @@ def test_what_is_read_does_not_move_while_a_view_is_filled(
     with opened(browser, service, path) as seen:
         moved = seen.page.evaluate(SHIFT)
         assert sum(value for value, *_ in moved) < 0.005, moved
+
+
+WITH_QUERIES = [
+    "/?group=role", "/?q=web&state=idle&group=zone", f"/host?id={WEB}&range=2d",
+    f"/compare?host={WEB}&host={HOT}&overlay=7d", "/compare?label=role%3Dweb", "/alerts?rule=hot",
+    "/alerts?rule=hot&label=role%3Ddb", "/agents", "/agents?label=role%3Dweb&in_step=false",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", WITH_QUERIES)
+def test_each_button_of_each_card_gives_what_it_says(browser: Browser, service: RunningService, path: str) -> None:
+    with opened(browser, service, path) as seen:
+        expect(seen.page.locator(".tools").first).to_be_visible()
+        titles = seen.page.locator("section.card:visible:has(.tools) :is(h2, h3)").all_inner_texts()
+        assert titles
+        for title in dict.fromkeys(titles):
+            card = seen.card(title)
+            buttons = card.locator(".tools button").all_inner_texts()
+            if "CSV" in buttons:
+                assert len(seen.download(title).splitlines()[0].split(",")) > 1, title
+            if "curl" in buttons:
+                for line in seen.query(title, "curl").splitlines():
+                    subprocess.run(
+                        ["bash", "-c", f"{line} --silent --show-error --fail-with-body"], check=True, timeout=60,
+                        capture_output=True,
+                    )  # fmt: skip
+            if "Python" in buttons:
+                with contextlib.redirect_stdout(io.StringIO()) as printed:
+                    exec(seen.query(title, "Python"), {})
+                assert printed.getvalue().strip(), title
+            if "Table" in buttons:
+                card.get_by_role("button", name="Table", exact=True).click()
+                expect(card.locator(".data table").last).to_be_visible()
+        assert seen.page.locator("#notice").inner_text() in ("", "curl copied.", "Python copied.")
+        assert seen.complaints == []
+
+
+def test_agents_are_kept_by_label_and_it_goes_along(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    with opened(browser, service, "/agents") as seen:
+        seen.page.get_by_label("Machine").fill("role=db")
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_url("**label=role*")
+        assert 'service.agents("label:role=db")' in seen.query("Agents", "Python")
+        seen.page.get_by_role("navigation").get_by_role("link", name="Fleet").click()
+        seen.page.wait_for_selector('html[data-machines="1"]')
+
+
+def test_what_people_say_of_a_moment_stands_in_every_chart_over_time(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    said = client.post(
+        "/api/v1/annotations", json={"text": "deploy 9", "time": time.time_ns() // 1_000_000 - 3_600_000}
+    )
+    try:
+        with opened(browser, service, "/?range=6h") as seen:
+            for path, cards in {
+                "/?range=6h": ("Machines over time", "Utilization"),
+                f"/host?id={WEB}&range=6h": ("Load over time", "Cores", "Memory in use"),
+                f"/compare?host={WEB}&range=6h": (SIDE,),
+                "/alerts?rule=hot&range=6h": ("Would have fired",),
+            }.items():
+                seen.go(path)
+                for card in cards:
+                    expect(seen.card(card).locator("[data-marks]").first).not_to_have_attribute("data-marks", "0")
+            assert seen.complaints == []
+    finally:
+        client.delete(f"/api/v1/annotations/{said.json()['id']}")

@@ -15,6 +15,7 @@ from contract import times
 from contract.metrics import NAMES
 from contract.report import FUTURE_MS, Report, decode_report, encode
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.alerts.repository import Alert
 from service.dashboard import fleet as fleet_pictures
 from service.dashboard import machines
 from service.dashboard.fleet import PictureQuestion, _rate_of, picture, read_ahead
@@ -29,6 +30,7 @@ from tests.support.running import RunningService
 CPU = NAMES["cpuUtilization"]
 START_MS = 1_700_000_100_000 // STEP_MS * STEP_MS
 STEPS = 24
+ALERT = Alert(7, "busy", "b", "warning", "firing", START_MS, START_MS, None, 0.5, 1, START_MS)
 
 
 class Counting(EmbeddedStore):
@@ -66,7 +68,7 @@ class Fleet:
             "metric": CPU, "statistic": "mean", "start_ms": START_MS, "end_ms": START_MS + STEPS * STEP_MS,
             "rate_ms": STEP_MS, "columns": 100, "rows": 100,
         }  # fmt: skip
-        content = picture(self.cache, PictureQuestion(**wanted | asked), frozenset({"b"}), START_MS + STEPS * STEP_MS)
+        content = picture(self.cache, PictureQuestion(**wanted | asked), {"b": [ALERT]}, START_MS + STEPS * STEP_MS)
         length = int.from_bytes(content[:4], "little")
         header = json.loads(content[4 : 4 + length])
         pixels = np.frombuffer(content[4 + length :], np.uint8).reshape(header["rows"], header["columns"])
@@ -426,7 +428,7 @@ def test_the_mean_of_a_column_weighs_machines_by_the_cores_they_had_then(tmp_pat
     store.add(1, recording.reports)
     rate_ms = 8 * HOUR_MS // columns
     asked = PictureQuestion(CPU, "mean", first_ms, first_ms + 8 * HOUR_MS, rate_ms, 100, 100)
-    content = picture(FleetCache(store), asked, frozenset(), first_ms + 8 * HOUR_MS)
+    content = picture(FleetCache(store), asked, {}, first_ms + 8 * HOUR_MS)
     header = json.loads(content[4 : 4 + int.from_bytes(content[:4], "little")])
     assert header["weighted"] == pytest.approx([3.6 / 8, 3.6 / 12] if columns == 2 else [7.2 / 20], abs=1e-6)
     store.close()

@@ -53,6 +53,7 @@ MATRIX = {
     "GET /api/v1/windows/byUser/{user_id}": READ,
     "GET /api/v1/windows/fleet": READ,
     "GET /api/v1/fleet/picture": READ,
+    "GET /api/v1/fleet/machines": READ,
     "GET /api/v1/analysis/{kind}/byUser/{user_id}": READ,
     "POST /api/v1/backtests": READ,
     "GET /api/v1/who": READ,

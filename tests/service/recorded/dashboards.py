@@ -28,6 +28,8 @@ DASHBOARDS = [
     delete("/schedules/00000000"),
     get("/schedules/00000000/report"),
     get("/fleet/picture?width=0"),
+    get("/fleet/machines?start=2018-07-12&end=2018-07-13&limit=2"),
+    get("/fleet/machines?state=busy"),
     get("/analysis/astrology/byUser/web-1"),
     post("/backtests", {}),
     get("//machines"),

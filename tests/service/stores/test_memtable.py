@@ -10,8 +10,9 @@ import pytest
 
 from contract.metrics import Cpu, Distribution, Memory, Metric
 from contract.report import Report
-from service.stores.memtable import Memtable, SortedWindows, columns
+from service.stores.memtable import Memtable
 from service.stores.series import SeriesIndex
+from service.stores.sorted_windows import SortedWindows, columns
 
 Row = tuple[int, int, float]
 """Series, end and mean."""

@@ -1,6 +1,6 @@
 // Asking the service: one place for addresses, errors, and queries as a person would write them.
 
-import { BASE, SERVICE } from "./base.js";
+import { ASKS_FOR_TOKEN, BASE, SERVICE } from "./base.js";
 import { iso } from "./time.js";
 
 /** What went wrong, in words that say what to do. */
@@ -150,7 +150,9 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 /** A question as a line for a shell; with a `body` it is posted. */
 export function curl({ path, accept = null, body = null }) {
   const posted = body ? `--header 'Content-Type: application/json' --data ${quoted(JSON.stringify(body))} ` : "";
-  return `curl ${accept ? `--header ${quoted(`Accept: ${accept}`)} ` : ""}${posted}${quoted(SERVICE + path)}`;
+  // Shells put the token in where the line is run: it is not written down.
+  const token = ASKS_FOR_TOKEN ? '--header "Authorization: Bearer $LOADLENS_TOKEN" ' : "";
+  return `curl ${token}${accept ? `--header ${quoted(`Accept: ${accept}`)} ` : ""}${posted}${quoted(SERVICE + path)}`;
 }
 
 /** A question as Python: a method of the client with its arguments. */
@@ -158,5 +160,6 @@ export function python(method, positional, named) {
   const value = (one) => (typeof one === "boolean" ? (one ? "True" : "False") : JSON.stringify(one));
   const list = [...positional.map(value), ...Object.entries(named).filter(([, one]) => one !== null && one !== undefined)
     .map(([key, one]) => `${key}=${value(key === "start" || key === "end" ? iso(one) : one)}`)];
-  return `import analytics\n\nwith analytics.connect(${JSON.stringify(SERVICE)}) as service:\n    frame = service.${method}(${list.join(", ")})\nprint(frame)`;
+  const [more, token] = ASKS_FOR_TOKEN ? ["import os\n\n", ', os.environ["LOADLENS_TOKEN"]'] : ["", ""];
+  return `${more}import analytics\n\nwith analytics.connect(${JSON.stringify(SERVICE)}${token}) as service:\n    frame = service.${method}(${list.join(", ")})\nprint(frame)`;
 }

@@ -7,8 +7,8 @@ import { plural } from "./numbers.js";
 const MOST_ROWS = 1000;
 
 /**
- * A card. `source()` answers `{path, accept, body, python, csv, file}` of what is shown: `body` where it is posted, `csv` is false where CSV is made of the
- * table's rows. `rows()` answers `{columns: [{label, number}], rows, of}` with plain texts and numbers, `of` where there are more.
+ * A card. `source()` answers `{path, accept, body, also, python, csv, file}` of what is shown: `body` where it is posted, `also` the path of a second question, `csv`
+ * is false where CSV is made of the table's rows. `rows()` answers `{columns: [{label, number}], rows, of}` with plain texts and numbers, `of` where there are more.
  */
 export function card(title, { help = "", source = null, rows = null, level = "h2" } = {}) {
   const body = h("div", {});
@@ -40,7 +40,7 @@ export function card(title, { help = "", source = null, rows = null, level = "h2
   const tool = (name, label, act) => h("button", { type: "button", "data-tool": name, "aria-expanded": name === "csv" ? null : "false", onclick: act }, label);
   const tools = h("div", { class: "tools", role: "group", "aria-label": `Data of ${title}` },
     rows || source ? tool("csv", "CSV", csv) : null,
-    source ? tool("curl", "curl", () => show("curl", () => query("curl", curl(source())))) : null,
+    source ? tool("curl", "curl", () => show("curl", () => query("curl", lines(source())))) : null,
     source ? tool("python", "Python", () => show("python", () => query("Python", source().python))) : null,
     rows ? tool("table", "Table", () => show("table", dataTable)) : null);
 
@@ -58,10 +58,13 @@ export function card(title, { help = "", source = null, rows = null, level = "h2
     /** Shows the table or query that is open anew, for new data. */
     refresh() {
       if (open === "table") fill(extra, dataTable());
-      else if (open && source) extra.querySelector("pre").textContent = open === "curl" ? curl(source()) : source().python;
+      else if (open && source) extra.querySelector("pre").textContent = open === "curl" ? lines(source()) : source().python;
     },
   };
 }
+
+/** A question as lines for a shell, one for each. */
+const lines = (source) => [curl(source), source.also ? curl({ ...source, path: source.also }) : null].filter(Boolean).join("\n");
 
 /** A message over a plot, in place of data; an empty one takes it away. */
 export function message(container, text) {

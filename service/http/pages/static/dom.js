@@ -47,7 +47,7 @@ export function table(caption, columns, rows, { sort = null, captionHidden = fal
 }
 
 /** Badges for words such as the states of a machine. */
-export const badges = (words) => words.map((word) => h("span", { class: `badge ${word}` }, word));
+export const badges = (words) => words.flatMap((word, place) => [place ? " " : null, h("span", { class: `badge ${word}` }, word)]);
 
 /** The value of a CSS variable, for what is drawn on a canvas. */
 export const colour = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();

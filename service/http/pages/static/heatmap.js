@@ -51,7 +51,7 @@ export function heatMap(container, options) {
   const spoken = h("div", { class: "hidden", "aria-live": "polite" });
   container.append(canvas, vertical, horizontal, drag, tip, spoken);
   const image = document.createElement("canvas");
-  let data = null, at = null, start = null, picked = [];
+  let data = null, at = null, start = null, picked = [], marks = [];
   const left = options.yLabels ? 64 : 0;
 
   const width = () => container.clientWidth - left;
@@ -75,7 +75,36 @@ export function heatMap(container, options) {
     context.imageSmoothingEnabled = false;
     context.drawImage(image, left, 0, width(), height());
     axis(context);
+    drawMarks(context);
     showPicked();
+  }
+
+  /** What people said of moments: a line each, and its words above, below those that they would lie on. */
+  function drawMarks(context) {
+    const end = data.start + data.rate * data.columns, written = [];
+    context.save();
+    context.font = "11px system-ui, sans-serif";
+    for (const { at: moment_, text } of marks) {
+      if (moment_ < data.start || moment_ >= end) continue;
+      const x = left + ((moment_ - data.start) / (end - data.start)) * width(), wide = context.measureText(text).width;
+      const begin = Math.min(x + 3, left + width() - wide - 3);
+      let row = 0;
+      while (written.some((one) => one.row === row && begin < one.end && begin + wide > one.begin)) row += 1;
+      written.push({ row, begin, end: begin + wide });
+      context.fillStyle = colour("--card");
+      context.globalAlpha = 0.85;
+      context.fillRect(begin - 2, 2 + 14 * row, wide + 4, 13);
+      context.globalAlpha = 1;
+      context.strokeStyle = context.fillStyle = colour("--accent");
+      context.setLineDash([4, 3]);
+      context.beginPath();
+      context.moveTo(x, 0);
+      context.lineTo(x, height());
+      context.stroke();
+      context.fillText(text, begin, 12 + 14 * row);
+    }
+    context.restore();
+    container.dataset.marks = written.length;
   }
 
   function axis(context) {
@@ -202,6 +231,12 @@ export function heatMap(container, options) {
       data = next;
       picked = rowsPicked;
       message(container, data.rows ? "" : empty);
+      paint();
+    },
+    /** Marks moments, `{at, text}`, once they are known. */
+    mark(next) {
+      if (JSON.stringify(next) === JSON.stringify(marks)) return;
+      marks = next;
       paint();
     },
     fail(text) {

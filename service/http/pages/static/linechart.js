@@ -151,6 +151,7 @@ export function lineChart(container, options) {
      */
     show(data) {
       current = data;
+      container.dataset.marks = data.marks?.length ?? 0;
       message(container, data.x.length ? "" : data.empty ?? "No data in this range.");
       if (!data.x.length) {
         plot?.destroy();

@@ -2,7 +2,7 @@
 
 import { BASE } from "./base.js";
 
-const SHARED = ["range", "from", "to", "tz", "metric"];
+const SHARED = ["range", "from", "to", "tz", "metric", "label"];
 
 export const params = () => new URLSearchParams(location.search);
 export const get = (name, fallback = "") => params().get(name) ?? fallback;
@@ -18,7 +18,7 @@ function changed(search, changes) {
   return text ? `?${text}` : "";
 }
 
-/** The address of a view, at the same time range; `changes` are added. */
+/** The address of a view, at the same time range and label; `changes` are added. */
 export function link(path, changes = {}) {
   const here = params();
   const kept = new URLSearchParams();

@@ -15,7 +15,7 @@ from service.stores.base import Question, StoreError
 from service.stores.embedded import catalog, fractions
 from service.stores.embedded.catalog import MIGRATIONS
 from service.stores.embedded.store import EmbeddedStore
-from service.stores.memtable import SCHEMA
+from service.stores.sorted_windows import SCHEMA
 from service.stores.systems import NOT_RECORDED
 from tests.support.five_weeks import END_MS, START_MS
 from tests.support.recordings import CPU, Machine, Recording

@@ -16,10 +16,9 @@ import pytest
 from contract.report import Report
 from contract.times import DAY_MS
 from service.stores.base import Question
-from service.stores.embedded import catalog
-from service.stores.embedded import store as store_module
+from service.stores.embedded import catalog, reading, segments
 from service.stores.embedded.store import EmbeddedStore
-from service.stores.engine import TIERS
+from service.stores.retention import TIERS
 from tests.support import flusher
 from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
 from tests.support.running import ROOT
@@ -69,8 +68,8 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Images:
     for name, function in inspect.getmembers(catalog, inspect.isfunction):
         if function.__module__ == catalog.__name__ and name not in ("open_catalog", "tier_table") and name[0] != "_":
             monkeypatch.setattr(catalog, name, images.around(function))
-    for name in ("write_segment", "append_rollup"):
-        monkeypatch.setattr(store_module, name, images.around(getattr(store_module, name)))
+    monkeypatch.setattr(segments, "write_segment", images.around(segments.write_segment))
+    monkeypatch.setattr(reading, "append_rollup", images.around(reading.append_rollup))
     return images
 
 

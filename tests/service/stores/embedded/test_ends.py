@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.stores.embedded.ends import Ends
-from service.stores.embedded.segments import Segment
+from service.stores.embedded.segment import Segment
 
 SERIES, WINDOWS = 40, 500
 

@@ -15,7 +15,7 @@ from service.stores.dump import machine_of
 from service.stores.embedded import catalog
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.store import EmbeddedStore
-from service.stores.engine import TIERS
+from service.stores.retention import TIERS
 from service.stores.series import fleet_number
 from tests.support.five_weeks import START_MS
 from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments

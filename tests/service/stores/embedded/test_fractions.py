@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from contract.histogram import LINEAR
 from contract.summary import Summary
 from service.stores.embedded import fractions
-from service.stores.embedded.segments import Origin, Segment, merged, windows_in, write_segment
-from service.stores.memtable import SCHEMA
+from service.stores.embedded.segment import Segment
+from service.stores.embedded.segments import Origin, merged, windows_in, write_segment
 from service.stores.series import WHOLE, Series, SeriesIndex, User
+from service.stores.sorted_windows import SCHEMA
 from tests.support.recordings import CPU
 
 Floats = npt.NDArray[np.float64]

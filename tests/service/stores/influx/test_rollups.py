@@ -15,7 +15,7 @@ from service.stores.base import Question, StoreError, StoreUnavailable
 from service.stores.influx.lines import bucket_lines
 from service.stores.influx.rollups import FINEST, GRACE_MS, late
 from service.stores.influx.store import InfluxStore
-from service.stores.memtable import rows_of
+from service.stores.sorted_windows import rows_of
 from tests.service.stores.influx.conftest import OpenStore
 from tests.support.influx_proxy import Fault, InfluxProxy, Request
 from tests.support.influxd import RunningInflux

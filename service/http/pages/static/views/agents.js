@@ -1,11 +1,11 @@
 // The agents: what each does, what is asked of it, what it costs, and what waits on its disk.
 
-import { address, getJson } from "../api.js";
-import { BASE, SERVICE } from "../base.js";
+import { address, getJson, python } from "../api.js";
+import { SERVICE } from "../base.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, table } from "../dom.js";
 import { plural, whole } from "../numbers.js";
-import { get, hostLink, set } from "../state.js";
+import { get, hostLink, link, set } from "../state.js";
 import { ago, clockWords } from "../time.js";
 
 export const title = "Agents";
@@ -21,10 +21,14 @@ export function open(root) {
     return { node, parameter, label: h("label", {}, label, node) };
   };
   const selects = [select("Settings ", "in_step", SYNC), select("Stream ", "connected", CONNECTED)];
-  const search = h("input", { type: "search", size: "18", maxlength: "120", placeholder: "web-* or role=web", onchange: () => set({ q: search.value.trim(), after: null }) });
+  const search = h("input", { type: "search", size: "18", maxlength: "120", placeholder: "web-* or role=web", onchange: () => look(search.value.trim()) });
+  /** A label is kept as one, and so goes along to other views. */
+  const look = (text) => set({ q: isLabel(text) ? null : text, label: isLabel(text) ? text : null, after: null });
+  const isLabel = (text) => /^[A-Za-z][\w.-]*=./.test(text);
+  const looked = () => get("q") || get("label");
   let found = [], loading = null;
   const list = card("Agents", {
-    source: () => ({ path: question(), csv: false, python: `import httpx\n\nprint(httpx.get(${JSON.stringify(SERVICE + question())}).json())` }),
+    source: () => ({ path: question(), csv: false, file: "agents.csv", python: python("agents", [selector() ?? "all"], { in_sync: yes(get("in_step")), connected: yes(get("connected")) }) }),
     rows: () => ({ columns: columns(), rows: found.map(plain) }),
   });
   const rows = h("div", {});
@@ -33,10 +37,11 @@ export function open(root) {
 
   /** A search without wildcards means names that hold it, `role=web` those with the label. */
   const selector = () => {
-    const text = get("q");
-    if (/^[A-Za-z][\w.-]*=./.test(text)) return `label:${text}`;
+    const text = looked();
+    if (isLabel(text)) return `label:${text}`;
     return text ? `user:${/[*?[]/.test(text) ? text : `*${text}*`}` : null;
   };
+  const yes = (text) => (text ? text === "true" : null);
   const question = () => address("/api/v1/agents", { selector: selector(), in_step: get("in_step"), connected: get("connected"), after: get("after"), limit: PAGE });
   const columns = () => [
     { label: "machine", name: true }, { label: "state", wide: true }, { label: "last heard of" }, { label: "samples every", number: true }, { label: "in a report", number: true },
@@ -61,7 +66,7 @@ export function open(root) {
     loading?.abort();
     const { signal } = (loading = new AbortController());
     for (const { node, parameter } of selects) node.value = get(parameter);
-    if (document.activeElement !== search) search.value = get("q");
+    if (document.activeElement !== search) search.value = looked();
     let page;
     try {
       page = await getJson(question(), signal);
@@ -72,9 +77,9 @@ export function open(root) {
     }
     found = page.agents;
     fill(about, `${plural(page.total, "agent")}, ${plural(page.in_step, "samples as it is", "sample as they are")} asked to.`);
-    const filtered = get("q") || get("in_step") || get("connected");
+    const filtered = looked() || get("in_step") || get("connected");
     fill(rows, found.length ? table(`${found.length} of ${plural(page.total, "agent")}`, columns(), found.map(row))
-      : h("p", { class: "empty" }, filtered ? ["No agent is like this. ", h("a", { href: `${BASE}/agents` }, "Show all")] : ["No agent has reported yet. Start one: ", h("code", {}, `loadlens-agent --url ${SERVICE}`)]),
+      : h("p", { class: "empty" }, filtered ? ["No agent is like this. ", h("a", { href: link("/agents", { label: null }) }, "Show all")] : ["No agent has reported yet. Start one: ", h("code", {}, `loadlens-agent --url ${SERVICE}`)]),
     h("div", { class: "controls" }, get("after") ? h("button", { type: "button", onclick: () => history.back() }, "Back") : null, page.next ? h("button", { type: "button", onclick: () => set({ after: page.next }) }, "Next") : null));
     list.refresh();
   }

@@ -1,7 +1,6 @@
 // What rules have found: firing and pending alerts, silences, the history, and what a rule would have said before.
 
-import { address, exactly, getJson, getWindows, segment, send } from "../api.js";
-import { SERVICE } from "../base.js";
+import { address, exactly, getJson, python, segment, send } from "../api.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, notice, table } from "../dom.js";
 import { lineChart } from "../linechart.js";
@@ -10,7 +9,7 @@ import { ago, durationText, iso, moment, range, rateFor } from "../time.js";
 import { plural, shown } from "../numbers.js";
 import { labelFilter, labelTitle } from "./labels.js";
 import { newRule } from "./newrule.js";
-import { consumers } from "./shared.js";
+import { annotations, consumers } from "./shared.js";
 
 export const title = "Alerts";
 const DURATIONS = { "30m": "30 minutes", "2h": "2 hours", "8h": "8 hours", "1d": "a day", "7d": "a week" };
@@ -31,9 +30,10 @@ export function open(root) {
   const host = h("input", { type: "search", size: "20", placeholder: "the first that fires", onchange: () => set({ host: host.value.trim() }) });
   const test = card("Would have fired", {
     help: "a rule against what was reported in the range",
-    source: () => ({ path: "/api/v1/backtests", body: question(), csv: false, python: `import httpx\n\nprint(httpx.post(${JSON.stringify(SERVICE + "/api/v1/backtests")}, json=${JSON.stringify(question())}).json())` }),
+    source: () => ({ path: "/api/v1/backtests", body: question(), csv: false, file: "would-have-fired.csv", python: backtestPython(question()) }),
     rows: () => ({ columns: [{ label: "machine" }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }], rows: (tested?.periods ?? []).map((one) => [one.user || "the fleet", iso(one.fired), one.resolved ? iso(one.resolved) : "", one.value]) }),
   });
+  const backtestPython = ({ rule: name_, start, end: to, user: of = null }) => python("backtest", [name_, start, to], { user: of });
   const plot = h("div", { class: "plot" });
   const told = h("div", { role: "status" });
   const asks = h("div", { class: "controls" }, h("label", {}, "Rule ", choose), h("label", {}, "Machine ", host), h("button", { type: "button", onclick: () => backtest() }, "Test"));
@@ -51,7 +51,7 @@ export function open(root) {
   }
 
   const who = (id) => (id ? h("a", { href: hostLink(id) }, name(id)) : "the fleet");
-  const showAll = () => h("a", { href: link("/alerts") }, "Show all");
+  const showAll = () => h("a", { href: link("/alerts", { label: null }) }, "Show all");
   const value = (one) => (Math.abs(one) <= 1 ? shown(one) : one.toPrecision(4));
 
   async function refresh() {
@@ -156,6 +156,7 @@ export function open(root) {
     try {
       const base = shownUser ? `/api/v1/metrics/${metric}/byUser/${segment(shownUser)}` : `/api/v1/metrics/${metric}/fleet`;
       ({ entries } = await getJson(address(base, { start, end: to, resample_rate: rate, stat })));
+      await annotations.load({ start, end: to, user: shownUser || null });
     } catch { /* the periods are shown without what they are about */ }
     const level = wanted.above ?? wanted.below ?? null;
     const x = entries.map((one) => Date.parse(one.date) / 1000);
@@ -164,6 +165,7 @@ export function open(root) {
       series: [{ label: `${stat ?? metric} of ${shownUser || "the fleet"}`, data: entries.map((one) => one.value), colour: "--series-1", width: 2, swatch: "swatch-1" },
         ...(level === null || wanted.kind !== "threshold" ? [] : [{ label: wanted.above === undefined || wanted.above === null ? "below" : "above", data: x.map(() => level), colour: "--hot", dash: [4, 4], swatch: "swatch-hot" }])],
       periods: tested.periods.filter((one) => one.user === shownUser || !one.user).map((one) => ({ start: one.fired, end: one.resolved ?? to, colour: "--hot" })),
+      marks: annotations.marks(),
       empty: "Nothing was reported in this range.",
     });
     fill(told, h("p", {}, `${tested.rule} would have fired ${plural(tested.periods.length, "time")}${get("label") ? ` of machines with ${get("label")}` : ""}, on windows of ${tested.rate}.`),

@@ -32,20 +32,27 @@ export function open(root) {
 
   const lines = card("Side by side", {
     source: () => ({
-      path: address("/api/v1/query", { metric: asked.metric, stat: get("stat", "mean"), by: "user", user: compared.map(exactly), start: asked.start, end: asked.end, resample_rate: asked.resample_rate }),
-      csv: false,
-      python: python("query", [[asked.metric]], { stats: [get("stat", "mean")], by: "user", users: compared.map(exactly), start: asked.start, end: asked.end, rate: asked.resample_rate }),
+      path: question(0), also: overlay.checked ? question(WEEK) : null, csv: false, file: "compare.csv",
+      python: [code(0), ...(overlay.checked ? [code(WEEK).split("\n\n").at(-1).replaceAll("frame", "before")] : [])].join("\n\n"),
     }),
     rows: () => ({
       columns: [{ label: "time" }, { label: "machine" }, { label: "when" }, { label: get("stat", "mean"), number: true }],
       rows: found.flatMap((one) => [...one.windows.map((row) => [iso(row.time), one.host, "now", valueOf(row)]), ...one.before.map((row) => [iso(row.time), one.host, "a week earlier", valueOf(row)])]),
     }),
   });
+  const question = (back) => address("/api/v1/query", { metric: asked.metric, stat: get("stat", "mean"), by: "user", user: compared.map(exactly), start: asked.start - back, end: asked.end - back, resample_rate: asked.resample_rate });
+  const code = (back) => python("query", [[asked.metric]], { stats: [get("stat", "mean")], by: "user", users: compared.map(exactly), start: asked.start - back, end: asked.end - back, rate: asked.resample_rate });
   const plot = h("div", { class: "plot tall" });
   lines.body.append(h("div", { class: "controls" }, metric.label, h("label", {}, "Value ", statistic), h("label", {}, overlay, "a week earlier")), plot);
   const chart = lineChart(plot, { label: "Loads of machines side by side" });
-  const summary = h("section", { class: "card" });
-  root.append(heading, form, error, chosen, note, lines.node, summary);
+  const whole = ["mean", "p95", "max"];
+  const summary = card("Over the whole range", {
+    source: () => ({
+      path: address("/api/v1/query", { metric: asked.metric, stat: whole, by: "user", user: compared.map(exactly), start: asked.start, end: asked.end, resample_rate: "all" }), file: "compared.csv", accept: "text/csv",
+      python: python("query", [[asked.metric]], { stats: whole, by: "user", users: compared.map(exactly), start: asked.start, end: asked.end, rate: "all" }),
+    }),
+  });
+  root.append(heading, h("div", { class: "choices" }, form, error, chosen, note), lines.node, summary.node);
 
   const flip = () => set({ overlay: get("overlay") === "7d" ? null : "7d" });
   addEventListener("overlay", flip);
@@ -109,7 +116,7 @@ export function open(root) {
     fill(chosen, wanted.map((host, place) => h("li", {}, h("i", { class: `badge swatch-${place + 1}` }, " "), h("a", { href: hostLink(host) }, name(host)),
       h("button", { type: "button", "aria-label": `Remove ${host}`, onclick: () => set({ host: wanted.filter((one) => one !== host) }) }, "×"))));
     asked = { metric: named.name, start, end, resample_rate: durationText(rateFor({ start, end }, 250)) };
-    summary.hidden = !wanted.length;
+    summary.node.hidden = !wanted.length;
     if (!wanted.length) {
       if (get("label")) chart.fail([`No machine with ${get("label")} ${hosts().length ? "is chosen" : "reported in this range"}. `, h("a", { href: link("/compare", { host: hosts() }) }, "Leave out the label"), "."]);
       else chart.fail(["Add machines by name, or select some in the ", h("a", { href: link("/") }, "fleet"), " (Space, or Ctrl and a click)."]);
@@ -132,6 +139,7 @@ export function open(root) {
     }
     paint(named);
     lines.refresh();
+    summary.refresh();
   }
 
   function paint(named) {
@@ -156,7 +164,7 @@ export function open(root) {
       return { mean: meanOf(rows), p95: quantile(flat, 0.95, named.bounded, low, high), max: rows.length ? high : null };
     };
     const of = (value) => shown(value, named.unit);
-    fill(summary, table(`${named.text} over the whole range`, [{ label: "machine", name: true }, { label: "mean", number: true }, { label: "p95", number: true }, { label: "maximum", number: true }, { label: "mean a week earlier", number: true }, { label: "change", number: true }],
+    fill(summary.body, table(`${named.text}, of all samples`, [{ label: "machine", name: true }, { label: "mean", number: true }, { label: "p95", number: true }, { label: "maximum", number: true }, { label: "mean a week earlier", number: true }, { label: "change", number: true }],
       found.map(({ host, windows, before }) => {
         const now = statistics(windows), then = statistics(before);
         const change = now.mean !== null && then.mean !== null ? now.mean - then.mean : null;

@@ -6,6 +6,7 @@ import { h } from "../dom.js";
 import { lineChart, spacing, withGaps } from "../linechart.js";
 import { meanOf } from "../numbers.js";
 import { iso } from "../time.js";
+import { annotations } from "./shared.js";
 
 const DRAWN = 6;
 
@@ -44,6 +45,7 @@ export function devicesCard(id, metric, points, question, rate) {
   chart.show({
     x, domain: [question.start / 1000, question.end / 1000], top,
     series: most.map((label, place) => ({ label, data: columns[place], colour: `--series-${place + 1}`, swatch: `swatch-${place + 1}`, width: 1.5 })),
+    marks: annotations.marks(),
   });
   return { node: made.node, close: () => chart.close() };
 }

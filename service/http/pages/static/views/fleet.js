@@ -1,6 +1,6 @@
 // The fleet: all machines over time, how their samples are distributed, who is busy, idle, silent, and what fires.
 
-import { address, getJson, getPicture, getWindows, python } from "../api.js";
+import { address, getPicture, getWindows, python } from "../api.js";
 import { SERVICE } from "../base.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, table } from "../dom.js";
@@ -15,9 +15,17 @@ import { annotations, loadDurationPython, metricOf, metricSelect, noteForm, satu
 export const title = "Fleet";
 const SORTS = { name: "name", mean: "mean", p95: "95th percentile", max: "maximum", change: "change", cores: "cores", seen: "last seen" };
 const DEFAULT_SORT = "p95";
+/** Of a list at once, as the service allows. */
+const MOST_MACHINES = 10_000;
 /** The order in which one looks for something by a key: names as they are read, numbers from the highest. */
 const natural = (key) => (key === "name" ? "asc" : "desc");
 const STATES = { "": "all", hot: "hot", idle: "idle", silent: "silent", alerting: "alerting" };
+
+/** Waits until the browser has painted what there is, but not for a page that nobody looks at. */
+const painted = () => new Promise((done) => {
+  requestAnimationFrame(() => setTimeout(done));
+  setTimeout(done, 100);
+});
 
 /** Opens the view in `root`. */
 export function open(root) {
@@ -51,8 +59,8 @@ export function open(root) {
 
   const heat = card("Machines over time", {
     source: () => ({
-      path: address("/api/v1/windows/fleet", { ...asked, user: null, by: "user", ...selection }), file: "fleet.csv", accept: "text/csv",
-      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, by: "user", histograms: false, machines: Object.keys(selection).length ? selection : null }),
+      path: address("/api/v1/windows/fleet", { ...asked, by: "user", ...selection }), file: "fleet.csv", accept: "text/csv",
+      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, by: "user", histograms: false, machines: chosenOnly() }),
     }),
     rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine), of: picture ? shownMachines() : 0 }),
   });
@@ -68,10 +76,10 @@ export function open(root) {
   });
 
   const trend = card("Utilization", {
-    help: "of all samples of all machines, or of those with the label that is chosen",
+    help: "of all samples of the machines above",
     source: () => ({
-      path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), file: "utilization.csv", accept: "text/csv",
-      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, users: asked.user ? [asked.user] : null }),
+      path: windowsTogether(), file: "utilization.csv", accept: "text/csv",
+      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, machines: chosenOnly() }),
     }),
     rows: () => ({
       columns: [{ label: "time" }, ...["mean", "min", "max", "p5", "p50", "p95", "samples"].map((label) => ({ label, number: true }))],
@@ -86,8 +94,8 @@ export function open(root) {
   const distribution = card("Distribution of samples", {
     help: "each counts once: who samples more often weighs more",
     source: () => ({
-      path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), csv: false, file: "distribution.csv",
-      python: loadDurationPython("fleet", [asked.metric], asked).replace("print(analytics.load_duration_curve(frame))", "curve = analytics.load_duration_curve(frame)\nprint(curve.assign(samples=-curve[\"share\"].diff(-1)))"),
+      path: windowsTogether(), csv: false, file: "distribution.csv",
+      python: loadDurationPython("fleet", [asked.metric], asked, chosenOnly()).replace("print(analytics.load_duration_curve(frame))", "curve = analytics.load_duration_curve(frame)\nprint(curve.assign(samples=-curve[\"share\"].diff(-1)))"),
     }),
     rows: () => ({
       columns: [{ label: "load from" }, { label: "share of samples in the range", number: true }, { label: "share of samples now", number: true }],
@@ -99,10 +107,10 @@ export function open(root) {
   const distributionChart = lineChart(distributionPlot, { time: false, label: "Distribution of samples over loads", zoom: () => {} });
 
   const duration = card("Load duration", {
-    help: "the share of all machines' samples that were at least so high: who samples more often weighs more",
+    help: "samples that were at least so high: who samples more often weighs more",
     source: () => ({
-      path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), csv: false, file: "load-duration.csv",
-      python: loadDurationPython("fleet", [asked.metric], asked),
+      path: windowsTogether(), csv: false, file: "load-duration.csv",
+      python: loadDurationPython("fleet", [asked.metric], asked, chosenOnly()),
     }),
     rows: () => ({ columns: [{ label: "load" }, { label: "share of samples at or above", number: true }], rows: curve().map((share, bin) => [bin / 64, share]) }),
   });
@@ -112,8 +120,14 @@ export function open(root) {
   const curve = () => loadDuration(merged(windows.map((one) => one.histogram)));
 
   const lists = h("div", { class: "columns lists" });
-  const machines = card("Machines", { rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }) });
-  const columns = h("div", { class: "columns" }, trend.node, distribution.node, duration.node);
+  const machines = card("Machines", {
+    source: () => ({
+      path: address("/api/v1/fleet/machines", { ...asked, limit: MOST_MACHINES, ...order(), ...selection }), file: "machines.csv", accept: "text/csv",
+      python: python("machines", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, machines: { ...order(), ...selection } }),
+    }),
+    rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine), of: picture ? shownMachines() : 0 }),
+  });
+  const columns = h("div", { class: "columns main-first" }, trend.node, distribution.node, duration.node);
   root.append(h("div", { class: "head" }, heading), tiles, heat.node, columns, lists, groups.node, machines.node);
 
   const bins = () => ({ all: shares(merged(windows.map((one) => one.histogram))), now: shares(windows.at(-1)?.histogram ?? []) });
@@ -144,6 +158,7 @@ export function open(root) {
     const key = get("sort", DEFAULT_SORT);
     return { key, order: get("order", natural(key)) };
   }
+  const order = () => ({ sort: sorted().key, order: sorted().order });
   const sortBy = (key, order) => set({ sort: key === DEFAULT_SORT ? null : key, order: order === natural(key) ? null : order, first: null, count: null });
   const sortByHead = (key) => sortBy(key, sorted().key === key ? (sorted().order === "asc" ? "desc" : "asc") : natural(key));
 
@@ -154,25 +169,26 @@ export function open(root) {
     return { ...texts, ...(first || count ? { sort, order } : {}), ...(first ? { first } : {}), ...(count ? { count } : {}) };
   }
   const shownMachines = () => picture.edges.at(-1) - picture.edges[0];
+  const chosenOnly = () => (Object.keys(selection).length ? selection : null);
+  const windowsTogether = () => address("/api/v1/windows/fleet", { ...asked, histograms: true, ...selection });
 
   async function refresh({ quiet = false } = {}) {
     loading?.abort();
     const { signal } = (loading = new AbortController());
     for (const { node, parameter, fallback } of controls) node.value = get(parameter, fallback);
-    const { key: sort, order } = sorted();
+    const { sort, order: direction } = order();
     sortSelect.value = sort;
-    orderSelect.value = order;
+    orderSelect.value = direction;
     if (document.activeElement !== search) search.value = get("q");
     metric.update();
-    const { start, end } = range();
+    const { start, end } = range(), now = Date.now();
     const named = metricOf();
-    const wanted = chosenMachines(sort, order);
+    const wanted = chosenMachines(sort, direction);
     const question = {
       metric: named.name, stat: get("stat"), start, end, columns: Math.min(400, Math.max(60, Math.round(plot.clientWidth / 3))),
-      rows: Math.max(10, plot.clientHeight - 22), sort, order, ...wanted,
+      rows: Math.max(10, plot.clientHeight - 22), sort, order: direction, ...wanted,
     };
     if (!quiet && !picture) map.fail("Loading …");
-    const alerts = getJson("/api/v1/alerts?state=firing&limit=200", signal).catch(() => null);
     try {
       picture = await getPicture(address("/api/v1/fleet/picture", question), signal);
     } catch (error) {
@@ -181,10 +197,16 @@ export function open(root) {
       return;
     }
     selection = wanted;
-    asked = { metric: named.name, start: picture.start, end: Math.min(end, picture.start + picture.rate * picture.columns), resample_rate: durationText(picture.rate), user: get("label") };
+    // All of its last column, unless that is not over: all that the page says is of the same time.
+    asked = { metric: named.name, start: picture.start, end: Math.min(now, picture.start + picture.rate * picture.columns), resample_rate: durationText(picture.rate) };
+    const rest = Promise.all([getWindows(windowsTogether(), signal), annotations.load({ start, end }, signal)]);
+    rest.catch(() => {}); // it is waited for below
+    paintMap();
+    await painted();
+    signal.throwIfAborted();
     paint(named);
     try {
-      [windows] = await Promise.all([getWindows(address("/api/v1/windows/fleet", { ...asked, histograms: true }), signal), annotations.load({ start, end }, signal)]);
+      [windows] = await rest;
     } catch (error) {
       if (error.name === "AbortError") throw error;
       trendChart.fail(error.message);
@@ -195,10 +217,20 @@ export function open(root) {
     for (const one of windows) {
       for (const [key, q] of [["p5", 0.05], ["p50", 0.5], ["p95", 0.95]]) one[key] = quantile(one.histogram, q, named.bounded, one.min, one.max);
     }
+    map.mark(annotations.marks());
     paintTrend(named);
-    paintTiles(named, await alerts);
+    paintTiles(named);
     for (const one of [heat, trend, distribution, duration, machines]) one.refresh();
-    await groups.refresh(picture.labelled, { metric: named.name, start: picture.start, end: asked.end }, named.unit, { quiet, signal });
+    await groups.refresh(picture.labelled, shownMachines(), { metric: named.name, start: picture.start, end: asked.end, selection }, named.unit, { quiet, signal });
+  }
+
+  function paintMap() {
+    const rowsPicked = chosen().flatMap((id) => {
+      const row = picture.labels.indexOf(id);
+      return row >= 0 && picture.edges[row + 1] - picture.edges[row] === 1 ? [row] : [];
+    });
+    map.show(picture, { rowsPicked, empty: picture.known === 0 ? begin() : nothing() });
+    document.documentElement.dataset.drawn = Number(document.documentElement.dataset.drawn ?? 0) + 1;
   }
 
   function paint(named) {
@@ -207,11 +239,7 @@ export function open(root) {
     groups.offer(picture.known_labels);
     fill(heading, "Fleet", labelTitle());
     strip.top.textContent = shown(picture.scale, picture.unit, 0);
-    const rowsPicked = chosen().flatMap((id) => {
-      const row = picture.labels.indexOf(id);
-      return row >= 0 && picture.edges[row + 1] - picture.edges[row] === 1 ? [row] : [];
-    });
-    map.show(picture, { rowsPicked, empty: unknown ? begin() : nothing() });
+    paintFiring();
     const per = picture.rows ? Math.ceil(shownMachines() / picture.rows) : 1;
     const part = get("first") || get("count");
     fill(note, `${whole(shownMachines())} of ${plural(picture.total, "machine")}, a column is ${durationText(picture.rate)}`,
@@ -232,7 +260,7 @@ export function open(root) {
   const firing = h("section", { class: "card" }, h("header", {}, h("h2", {}, "Firing")), h("div", {}));
   const begin = () => ["No machine has reported yet. Start an agent: ", h("code", {}, `loadlens-agent --url ${SERVICE}`), ", or load a fleet to look at: ", h("code", {}, "loadlens-service demo"), "."];
   const nothing = () => (get("q") || get("state") || get("os") || get("label") || get("first")
-    ? ["No machine is like this. ", h("a", { href: link("/") }, "Show all")]
+    ? ["No machine is like this. ", h("a", { href: link("/", { label: null }) }, "Show all")]
     : ["No machine reported in this range. ", h("a", { href: location.pathname + "?range=30d" }, "Look at the last 30 days"), "."]);
   const withoutRows = () => {
     const kept = params();
@@ -265,7 +293,6 @@ export function open(root) {
   function paintTrend(named) {
     const usual = spacing(windows.map((one) => one.time), picture.rate);
     const weighted = new Map(picture.weighted.map((value, column) => [picture.start + picture.rate * column, value]));
-    const filtered = get("q") || get("state") || get("os") || get("count");
     const { x, columns: [mean, p5, p50, p95, cores] } = withGaps(windows.map((one) => one.time),
       ["mean", "p5", "p50", "p95"].map((key) => windows.map((one) => one[key])).concat([windows.map((one) => weighted.get(one.time) ?? null)]), 1.5 * usual);
     trendChart.show({
@@ -276,7 +303,7 @@ export function open(root) {
         { label: "median", data: p50, colour: "--series-3", dash: [4, 3], swatch: "swatch-3", unit: named.unit },
         { label: "mean", data: mean, colour: "--series-1", width: 2, swatch: "swatch-1", unit: named.unit },
         ...(named.name === "cpuUtilization" && get("stat", "mean") === "mean"
-          ? [{ label: filtered ? "mean by cores, of those shown" : "mean by cores", data: cores, colour: "--series-4", dash: [6, 3], swatch: "swatch-4", unit: named.unit }] : []),
+          ? [{ label: "mean by cores", data: cores, colour: "--series-4", dash: [6, 3], swatch: "swatch-4", unit: named.unit }] : []),
       ],
       bands: [{ upper: 0, lower: 1, fill: "--band" }],
       marks: annotations.marks(),
@@ -297,22 +324,26 @@ export function open(root) {
     });
   }
 
-  function paintTiles(named, alerts) {
+  function paintTiles(named) {
     const all = merged(windows.map((one) => one.histogram));
     const last = picture.weighted.findLast((value) => value !== null);
     const from = windows.length ? Math.min(...windows.map((one) => one.min)) : null, to = windows.length ? Math.max(...windows.map((one) => one.max)) : null;
-    const firingNow = alerts?.alerts ?? [];
+    const { total: firingNow, rules } = picture.firing, some = chosenOnly() !== null;
     const tile = (label, value, more, to_) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, to_ ? h("a", { href: to_ }, value) : value), h("dd", { class: "more" }, more));
     fill(tiles,
-      tile("Machines", whole(picture.states.reporting), `of ${whole(picture.known)} reported in the range`),
+      tile("Machines", whole(shownMachines()), some ? `of ${whole(picture.known)} are shown` : `of ${whole(picture.known)} reported in the range`),
       tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean"),
-      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), get("label") ? `of machines with ${get("label")}` : "of all machines, over the whole range"),
+      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), some ? "of those shown, over the whole range" : "of all machines, over the whole range"),
       tile("Saturated", named.bounded ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `share of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
-      tile("Silent", whole(picture.states.silent), "no report for ten minutes", link("/", { state: "silent" })),
-      tile("Firing", whole(alerts?.total ?? 0), firingNow.length ? [...new Set(firingNow.map((one) => one.rule))].slice(0, 3).join(", ") : "no rule fires", link("/alerts")));
-    fill(firing.lastChild, firingNow.length
+      tile("Silent", whole(picture.states.silent), "no report for ten minutes", link("/", { q: get("q"), os: get("os"), state: "silent" })),
+      tile("Firing", whole(firingNow), firingNow ? Object.keys(rules).slice(0, 3).join(", ") : "no rule fires", link("/alerts")));
+  }
+
+  function paintFiring() {
+    const { alerts } = picture.firing;
+    fill(firing.lastChild, alerts.length
       ? table("Firing alerts", [{ label: "rule" }, { label: "machine", name: true }, { label: "since" }],
-        firingNow.slice(0, 10).map((one) => [h("a", { href: link("/alerts", { rule: one.rule }) }, one.rule), one.user ? h("a", { href: hostLink(one.user) }, name(one.user)) : "the fleet", ago(Date.parse(one.fired))]), { captionHidden: true })
+        alerts.map((one) => [h("a", { href: link("/alerts", { rule: one.rule }) }, one.rule), one.user ? h("a", { href: hostLink(one.user) }, name(one.user)) : "the fleet", ago(one.fired)]), { captionHidden: true })
       : h("p", { class: "empty" }, "Nothing fires. ", h("a", { href: link("/alerts") }, "Rules and silences")));
   }
 

@@ -101,12 +101,16 @@ export function open(root) {
     describe: (row, column) => [`${DAYS[row]}, ${column}:00`, h("br"), `mean ${shown(week.mean[24 * row + column], metricOf().unit)}`, h("br"), `p95 ${shown(week.p95[24 * row + column], metricOf().unit)}`],
   });
 
-  const size = card("Size", { source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h", core: "each" }).replace("print(frame)", "print(analytics.right_size(frame))") }) });
+  let sized = null;
+  const size = card("Size", {
+    source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h", core: "each" }).replace("print(frame)", "print(analytics.right_size(frame))") }),
+    rows: () => ({ columns: ["machine", "verdict", "now", "recommended", "unit", "reason"].map((label) => ({ label })), rows: sized ? [[id(), sized.verdict ?? "", sized.now ?? "", sized.recommended ?? "", sized.unit ?? "", sized.why ?? sized.unavailable]] : [] }),
+  });
   const sizeText = h("div", { role: "status" });
   size.body.append(sizeText);
   const agent = settings();
   const others = h("div", { class: "columns" });
-  const grid = h("div", { class: "columns" }, coreCard.node, duration.node, weekCard.node, size.node, agent.node);
+  const grid = h("div", { class: "columns rest" }, coreCard.node, duration.node, weekCard.node, size.node, agent.node);
   // How high the first of these is shows when it is filled, so they wait for it.
   const below = h("div", { class: "stack waiting" }, who.node, grid, h("h2", {}, "Other metrics"), others);
   const known = h("div", { class: "stack" }, links, tiles, history.node, below);
@@ -248,6 +252,7 @@ export function open(root) {
     const highest = named.bounded ? 1 : Math.max(...cores.map((one) => one.mean), 1e-9);
     coreStrip.top.textContent = shown(highest, named.unit);
     coreMap.show({ pixels: levels(values, highest), rows: coreNumbers.length, columns, start: first * rate, rate }, { empty: "This machine does not report its cores one by one." });
+    coreMap.mark(annotations.marks());
   }
 
   async function analyse(named, signal) {
@@ -287,6 +292,7 @@ export function open(root) {
   }
 
   function paintSize(found) {
+    sized = found;
     fill(sizeText, found.unavailable ? h("p", { class: "empty" }, found.unavailable) : [
       h("p", {}, badges([found.verdict]),
         found.recommended !== null ? h("strong", {}, found.unit === "cores" ? plural(found.recommended, "core") : `${found.recommended} ${found.unit}`) : null,
@@ -323,7 +329,7 @@ export function open(root) {
       others.append(made.node);
       const drawn = lineChart(plot, { label: one.text, unit: one.unit, maximum: one.bounded ? 1 : null });
       const { x, columns: [mean, high] } = withGaps(points.map((row) => row.time), ["mean", "max"].map((key) => points.map((row) => row[key])), 1.5 * spacing(points.map((row) => row.time), rate));
-      drawn.show({ x, domain: [question.start / 1000, question.end / 1000], series: [{ label: "max", data: high, colour: "--series-2", swatch: "swatch-2" }, { label: "mean", data: mean, colour: "--series-1", width: 2, swatch: "swatch-1" }] });
+      drawn.show({ x, domain: [question.start / 1000, question.end / 1000], series: [{ label: "max", data: high, colour: "--series-2", swatch: "swatch-2" }, { label: "mean", data: mean, colour: "--series-1", width: 2, swatch: "swatch-1" }], marks: annotations.marks() });
       small.push(drawn);
     }
   }
@@ -343,7 +349,7 @@ export function open(root) {
     others.append(made.node);
     const one = lineChart(plot, { label: "Kinds of CPU time" });
     const { x, columns } = withGaps(times, data, 1.5 * spacing(times, rate));
-    one.show({ x, domain: [question.start / 1000, question.end / 1000], ...stacked(columns.map((values, place) => ({ label: drawn[place][1], data: values, rest: drawn[place][0] === "cpuTimeIowait" }))) });
+    one.show({ x, domain: [question.start / 1000, question.end / 1000], ...stacked(columns.map((values, place) => ({ label: drawn[place][1], data: values, rest: drawn[place][0] === "cpuTimeIowait" }))), marks: annotations.marks() });
     small.push(one);
   }
 

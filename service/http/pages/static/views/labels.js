@@ -9,6 +9,8 @@ import { get, link, set } from "../state.js";
 const STATISTICS = ["mean", "p95", "max"];
 const NOT_LABELLED = "not labelled";
 const FRESH_MS = 30_000;
+/** So many values of a label are told, as the service does. */
+const MOST_VALUES = 100;
 
 /** The labels of a machine, each a link to those that have it too. */
 export const labelLinks = (labels) => Object.entries(labels).map(([key, value]) =>
@@ -45,20 +47,23 @@ export function labelGroups() {
   const content = h("div", {});
   let rows = [], asked = {}, madeOf = "", madeAt = 0;
   const group = () => get("group");
-  const question = () => address("/api/v1/query", { metric: asked.metric, stat: STATISTICS, by: `label:${group()}`, user: get("label"), start: asked.start, end: asked.end, resample_rate: "all" });
+  const question = () => address("/api/v1/query", { metric: asked.metric, stat: STATISTICS, by: `label:${group()}`, start: asked.start, end: asked.end, resample_rate: "all", ...asked.selection });
   const columns = () => [{ label: group(), name: true }, { label: "machines", number: true }, ...["mean", "p95", "maximum"].map((label) => ({ label, number: true }))];
   const groups = card("By label", {
-    help: "of all samples of the machines that have it",
+    help: "of all samples of those of the machines above that have it",
     source: () => ({
       path: question(), file: "labels.csv", accept: "text/csv",
-      python: python("query", [[asked.metric]], { stats: STATISTICS, by: `label:${group()}`, users: get("label") ? [get("label")] : null, start: asked.start, end: asked.end, rate: "all" }),
+      python: python("query", [[asked.metric]], { stats: STATISTICS, by: `label:${group()}`, start: asked.start, end: asked.end, rate: "all", machines: Object.keys(asked.selection).length ? asked.selection : null }),
     }),
     rows: () => ({ columns: columns(), rows: rows.map((one) => [one.value, one.machines, ...STATISTICS.map((stat) => one[stat])]) }),
   });
   groups.body.append(h("div", { class: "controls" }, h("label", {}, "Group by", select)), content);
   groups.node.hidden = true;
 
-  function paint(series, counts, unit) {
+  function paint(series, values, of, unit) {
+    // A label with very many values has not all of them told, so it is not known how many machines do without it.
+    const told = Object.values(values).reduce((sum, one) => sum + one, 0);
+    const counts = Object.keys(values).length < MOST_VALUES ? { ...values, [NOT_LABELLED]: of - told } : values;
     rows = Object.values(Object.groupBy(series, (one) => one.group)).map((found) => ({
       value: found[0].group, machines: counts[found[0].group] ?? null, ...Object.fromEntries(found.map((one) => [one.stat, one.values[0]])),
     })).sort((one, other) => other.p95 - one.p95);
@@ -76,8 +81,8 @@ export function labelGroups() {
     select.value = names.includes(group()) ? group() : "";
   }
 
-  /** Shows the groups of `range`, `{metric, start, end}`; `counts` are of machines. New data are looked at once in a while. */
-  async function refresh(counts, range, unit, { quiet, signal }) {
+  /** Shows the groups of `range`, `{metric, start, end, selection}`; `counts` are of machines by label and value, `of` how many there are in all. New data are looked at once in a while. */
+  async function refresh(counts, of, range, unit, { quiet, signal }) {
     asked = range;
     if (!select.value) {
       rows = [];
@@ -85,11 +90,11 @@ export function labelGroups() {
       fill(content, h("p", { class: "quiet" }, "Machines with the same value of a label, taken together."));
       return;
     }
-    const what = JSON.stringify([group(), get("label"), range.metric, range.end - range.start]);
+    const what = JSON.stringify([group(), range.selection, range.metric, range.end - range.start]);
     if (quiet && what === madeOf && Date.now() - madeAt < FRESH_MS) return;
     [madeOf, madeAt] = [what, Date.now()];
     try {
-      paint((await getJson(question(), signal)).series, counts[group()] ?? {}, unit);
+      paint((await getJson(question(), signal)).series, counts[group()] ?? {}, of, unit);
     } catch (error) {
       madeOf = "";
       if (error.name === "AbortError") throw error;

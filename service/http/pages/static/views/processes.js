@@ -7,6 +7,7 @@ import { lineChart, withGaps } from "../linechart.js";
 import { shown } from "../numbers.js";
 import { get, set } from "../state.js";
 import { durationText, moment } from "../time.js";
+import { annotations } from "./shared.js";
 import { stacked } from "./stacked.js";
 
 const MOST_BUCKETS = 2000;
@@ -61,6 +62,7 @@ export function processes(id) {
     chart.show({
       x, domain: [asked.start / 1000, asked.end / 1000],
       ...stacked(columns.map((data, place) => (place < top.length ? { label: label(top[place]), data } : { label: "others", data, rest: true }))),
+      marks: annotations.marks(),
       empty: "The agent did not say which processes ran. Choose it in its settings below, or start it with --processes names.",
     });
   }

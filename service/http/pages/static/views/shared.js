@@ -12,8 +12,8 @@ export const SATURATED = 58 / 64;
 export const saturatedShare = (curve) => curve[58];
 
 /** The query of a load-duration curve as Python: its windows, and the curve of their histograms. */
-export const loadDurationPython = (method, positional, { start, end, resample_rate: rate, user }) =>
-  python(method, positional, { start, end, rate, users: user ? [user] : null }).replace("print(frame)", "print(analytics.load_duration_curve(frame))");
+export const loadDurationPython = (method, positional, { start, end, resample_rate: rate }, machines = null) =>
+  python(method, positional, { start, end, rate, machines }).replace("print(frame)", "print(analytics.load_duration_curve(frame))");
 
 /** Who used most of the CPU of a machine at some time, in words; empty where that is not known. */
 export const consumers = (used) => (used ?? []).map((one) => `${one.unit ? `${one.name} (${one.unit})` : one.name} ${shown(one.share, "1", 0)}`).join(", ");

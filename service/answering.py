@@ -1,0 +1,184 @@
+"""The routes of everything but ingest and health, and the parts that only these need.
+
+Nothing that takes reports imports this module: questions and pages stand on pandas, DuckDB, protobuf and more, which
+are two thirds of a start. `Application.complete` imports it when reports are taken already.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from contract.report import Report
+from service.credentials.openid import CALLBACK, OpenId
+from service.credentials.rates import FailedAttempts
+from service.credentials.sessions import Sessions
+from service.dashboard.analysis import Analyst
+from service.dashboard.fleet import read_ahead
+from service.dashboard.matrix import FleetCache
+from service.http.authentication import Authentication
+from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
+from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
+from service.http.resources.alerts import Alerts, OneSilence, Silences
+from service.http.resources.annotations import AnnotationList, OneAnnotation
+from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
+from service.http.resources.documentation import Docs, DocsStyle, OpenApi
+from service.http.resources.ingest import Metrics
+from service.http.resources.machines import MachineTable
+from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
+from service.http.resources.openid import OpenIdBegin, OpenIdEnd
+from service.http.resources.operations import AuditTrail, Numbers, Prometheus
+from service.http.resources.otlp import OpenTelemetryMetrics
+from service.http.resources.pages import FleetReport, Index, UserReport
+from service.http.resources.process_use import TopProcesses
+from service.http.resources.query import Fleet, FleetWindows, History, OneUser, QueryTables, Sending, Users, UserWindows
+from service.http.resources.remote_write import RemoteWrite
+from service.http.resources.rules import OneRule, Rules
+from service.http.resources.schedules import OneSchedule, ScheduledReport, ScheduleList
+from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
+from service.http.resources.stream import LiveStream
+from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
+from service.http.routing import REPORTS
+from service.http.selecting import alerting_users
+from service.parts import Service
+from service.settings import ServiceSettings
+
+
+class Answering:
+    """What is kept in memory of answers, and read ahead for the first of them."""
+
+    def __init__(self, service: Service) -> None:
+        self.fleet_cache = FleetCache(service.store)
+        self.analyst = Analyst(service.store, service.annotations)
+        self._ends = threading.Event()
+        self._reading_ahead = threading.Thread(
+            target=read_ahead, args=(self.fleet_cache, self._ends), name="read-ahead"
+        )
+
+    def read_ahead(self) -> None:
+        """Read what the dashboard shows first, in a thread."""
+        self._reading_ahead.start()
+
+    def note(self, reports: Sequence[Report]) -> None:
+        """Take reports that the store answers already."""
+        self.fleet_cache.note(reports)
+
+    def clear(self) -> None:
+        """Give no answer again that was made so far. Blocks."""
+        self.fleet_cache.clear()
+        self.analyst.clear()
+
+    def close(self) -> None:
+        """Wait for what is being read."""
+        self._ends.set()
+        if self._reading_ahead.is_alive():
+            self._reading_ahead.join()
+
+
+def later_routes(
+    service: Service,
+    answering: Answering,
+    settings: ServiceSettings,
+    authentication: Authentication | None,
+    early: Mapping[str, object],
+) -> dict[str, object]:
+    """The resource at each path that is not among the `early` ones."""
+    openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
+    begun = FailedAttempts(settings.failed_sign_ins)
+    metrics = early[REPORTS]
+    assert isinstance(metrics, Metrics)
+    routes = _routes(service, answering, metrics) | _sign_in(service.sessions, authentication, openid, begun)
+    described = OpenApi(lambda: _described({**early, **routes}, f"{settings.path_prefix}/"))
+    return routes | {
+        "/openapi.json": described,
+        "/docs": Docs(described, settings.path_prefix),
+        "/docs/style.css": DocsStyle(),
+    }
+
+
+def _described(routes: Mapping[str, object], server: str) -> dict[str, Any]:
+    """The OpenAPI document; what it is made of is imported for the first who asks, and no start waits for it."""
+    from service.http.openapi.document import openapi
+
+    return openapi(routes, server)
+
+
+def _sign_in(
+    sessions: Sessions, authentication: Authentication | None, openid: OpenId | None, begun: FailedAttempts
+) -> dict[str, object]:
+    """What concerns browsers that sign in, by path."""
+    sign_in = SignIn(sessions, authentication, openid)
+    return {
+        "/sign-in": sign_in,
+        "/sign-in/openid": OpenIdBegin(sign_in, begun),
+        CALLBACK: OpenIdEnd(sign_in),
+        "/sign-out": SignOut(sessions),
+        "/api/v1/sessions": SessionList(sessions),
+        "/api/v1/sessions/{session_id}": OneSession(sessions),
+    }
+
+
+def _routes(service: Service, answering: Answering, metrics: Metrics) -> dict[str, object]:
+    """The resource at each path."""
+    store, remote, queue = service.store, service.remote_configuration, service.queue
+    repository, rules = service.rule_repository, service.rules
+    alerting = partial(alerting_users, repository)
+    sending = Sending(store)
+    numbers = Numbers(
+        ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
+        broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
+        remote_configuration=remote, control=service.control, lost=service.lost_for_certain,
+        requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
+        partitions=service.member.lag if service.member else tuple,
+        picture_bytes=lambda: answering.fleet_cache.bytes,
+    )  # fmt: skip
+    return {
+        **dict.fromkeys(VIEWS, Dashboard()),
+        "/machines": Index(store),
+        "/static/{version}/{name:path}": StaticFile(),
+        "/api/v1/fleet/picture": FleetPicture(answering.fleet_cache, repository),
+        "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, answering.analyst),
+        "/api/v1/backtests": RuleBacktest(store, rules, repository, answering.analyst),
+        "/reports/fleet": FleetReport(service.report_maker, store, service.tokens),
+        "/reports/users/{user_id:path}": UserReport(service.report_maker, store, service.tokens),
+        "/api/v1/schedules": ScheduleList(service.schedules, store),
+        "/api/v1/schedules/{schedule_id}": OneSchedule(service.schedules),
+        "/api/v1/schedules/{schedule_id}/report": ScheduledReport(service.schedules),
+        "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, store, service.token_limits),
+        "/api/v1/prometheus/write": RemoteWrite(metrics, store, service.token_limits),
+        "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
+        "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
+        "/api/v1/query": QueryTables(service.versions, answering.fleet_cache, alerting),
+        "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
+        "/api/v1/windows/fleet": FleetWindows(store, sending, answering.fleet_cache, alerting),
+        "/api/v1/fleet/machines": MachineTable(answering.fleet_cache, alerting),
+        "/api/v1/who": TopProcesses(store),
+        "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
+        "/api/v1/users/{user_id:path}": OneUser(service.forgetting),
+        "/api/v1/stream": LiveStream(service.broker, service.sessions, service.token_limits),
+        "/api/v1/agents": AgentList(remote),
+        "/api/v1/agents/{user_id}": OneAgent(remote, rules),
+        "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
+        "/api/v1/agents/{user_id}/state": OneAgentsState(remote, service.admission),
+        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote, service.tokens),
+        "/api/v1/commands/{command_id}": OneCommand(remote),
+        "/api/v1/settings": FleetSettings(remote),
+        "/api/v1/rules": Rules(repository, rules),
+        "/api/v1/rules/{name}": OneRule(repository, rules),
+        "/api/v1/alerts": Alerts(repository, rules, store.labels_of),
+        "/api/v1/silences": Silences(repository, rules),
+        "/api/v1/silences/{silence_id}": OneSilence(repository),
+        "/api/v1/annotations": AnnotationList(service.annotations),
+        "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
+        "/api/v1/notifications": Notifications(queue),
+        "/api/v1/notifications/{message_id}": OneNotification(queue),
+        "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
+        "/api/v1/identity": Who(),
+        "/api/v1/enrolments": Enrolments(service.tokens),
+        "/api/v1/tokens": TokenList(service.tokens),
+        "/api/v1/tokens/{token_id}": OneToken(service.tokens),
+        "/api/v1/tokens/{token_id}/rotate": NewSecret(service.tokens),
+        "/api/v1/targets/{name}/test": TargetTest(queue, rules),
+        "/api/v1/audit": AuditTrail(service.audit),
+        "/metrics": Prometheus(numbers),
+    }

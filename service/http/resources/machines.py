@@ -1,0 +1,94 @@
+"""The machines as the dashboard lists them: what is known of each, and its exact statistics over a range."""
+
+import asyncio
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import falcon
+import msgspec
+from falcon.asgi import Request, Response
+
+from contract import times
+from contract.labels import in_words
+from contract.metrics import NamedMetric
+from contract.times import DAY_MS, format_instant, parse_timestamp
+from service.dashboard.machines import Selection, numbers_of
+from service.dashboard.matrix import FleetCache
+from service.http.answers import CSV, JSON, preferred
+from service.http.asking import ask
+from service.http.csv_cells import harmless
+from service.http.listing import take_limit, whole_number
+from service.http.parameters import MAX_LIMIT, MAX_USERS, MachinesParameters, names_of
+from service.http.problems import HTTPProblem
+from service.http.queries import named_metric
+from service.http.requests import Parameters, duration, text
+from service.http.selecting import take_selection
+
+_COLUMNS = (
+    "user_id", "states", "mean", "p95", "max", "change", "cores", "os_type", "last_seen", "labels",
+)  # fmt: skip
+
+
+class MachineTable:
+    """Lists machines with their statistics, chosen and sorted as in the fleet's picture."""
+
+    def __init__(self, cache: FleetCache, alerting: Callable[[], frozenset[str]]) -> None:
+        """`alerting` names the machines about which an alert fires, and may block."""
+        self._cache = cache
+        self._alerting = alerting
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with a page of them; 503 where the store is away."""
+        form = JSON if req.accept == "*/*" else preferred(req, (JSON, CSV))
+        if form is None:
+            raise HTTPProblem(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {JSON}, {CSV}.")
+        asked = await Parameters.read(req, names_of(MachinesParameters))
+        now_ms = times.now_ms()
+        metric = named_metric(asked.take("metric", text, "cpuUtilization"))
+        if metric.over_cores:
+            asked.refuse("metric", f"expected a metric of machines, got {metric.name}, which compares cores")
+        end_ms = asked.take("end", parse_timestamp, now_ms)
+        start_ms = asked.take("start", parse_timestamp, end_ms - DAY_MS)
+        rate_ms = asked.take("resample_rate", duration, 1)
+        wanted = Selection(**take_selection(req, asked))
+        limit = take_limit(asked, MAX_USERS, MAX_LIMIT)
+        after = asked.take("after", lambda value: whole_number(value, 0, 10**9), 0)
+        if end_ms <= start_ms:
+            asked.refuse("end", "expected a moment after start")
+        asked.check()
+        range_ms = (start_ms // rate_ms * rate_ms, -(-end_ms // rate_ms) * rate_ms)
+        found, total = await ask(self._found, wanted, metric, range_ms, now_ms, (after, after + limit))
+        resp.content_type = form
+        resp.set_header("Cache-Control", "no-store")
+        resp.append_header("Vary", "Accept")
+        behind = str(after + limit) if total > after + limit else None
+        if form == CSV:
+            resp.data = await asyncio.to_thread(_csv, found)
+        else:
+            resp.data = msgspec.json.encode({"machines": found, "total": total, "next": behind})
+
+    def _found(
+        self, wanted: Selection, metric: NamedMetric, range_ms: tuple[int, int], now_ms: int, page: tuple[int, int]
+    ) -> tuple[list[dict[str, Any]], int]:
+        found, total = numbers_of(
+            self._cache, wanted, metric.quantity, range_ms, self._alerting(), min(now_ms, range_ms[1]), page
+        )
+        for one in found:
+            one["last_seen"] = format_instant(one.pop("seen"))
+            one["max"] = one.pop("maximum")
+        return [{name: one[name] for name in _COLUMNS} for one in found], total
+
+
+def _csv(found: Sequence[Mapping[str, Any]]) -> bytes:
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for one in found:
+        texts = {
+            "user_id": harmless(one["user_id"]), "states": " ".join(one["states"]),
+            "labels": harmless(in_words(one["labels"])),
+        }  # fmt: skip
+        writer.writerow((dict(one) | texts)[name] for name in _COLUMNS)
+    return sink.getvalue().encode()

@@ -1,0 +1,77 @@
+"""What is asked of servers while none of them leads."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from service.cluster.connection import asked_again
+
+EVERY_S = 0.05
+
+
+class Server:
+    """Answers each question as it is told to: never (`None`), with a failure, or with a text."""
+
+    def __init__(self, *answers: str | Exception | None) -> None:
+        self.answers = [*answers]
+        self.asked = 0
+        self.under_way = 0
+
+    async def ask(self) -> str:
+        """One question."""
+        answer = self.answers[min(self.asked, len(self.answers) - 1)]
+        self.asked += 1
+        self.under_way += 1
+        try:
+            if answer is None:
+                await asyncio.Event().wait()
+            if isinstance(answer, Exception):
+                raise answer
+            return str(answer)
+        finally:
+            self.under_way -= 1
+
+
+def asked(ask: Callable[[], Awaitable[str]], within_s: float = 5.0, every_s: float = EVERY_S, at_once: int = 1) -> str:
+    """What `asked_again` answers."""
+
+    async def ask_all() -> str:
+        return await asked_again(ask, every_s, within_s, at_once=at_once)
+
+    return asyncio.run(ask_all())
+
+
+@pytest.mark.parametrize("answers", [("x",), (None, "x"), (OSError(), "x"), (None, OSError(), None, "x")])
+def test_a_question_that_is_lost_or_refused_is_asked_again(answers: tuple[str | Exception | None, ...]) -> None:
+    server = Server(*answers)
+    assert asked(server.ask) == "x"
+    assert server.asked == len(answers)
+    assert server.under_way == 0
+
+
+def test_an_answer_to_the_first_question_counts_while_others_are_under_way() -> None:
+    asked_times = 0
+
+    async def ask() -> str:
+        nonlocal asked_times
+        asked_times += 1
+        number = asked_times
+        await asyncio.sleep(4 * EVERY_S if number == 1 else 60)
+        return f"answer {number}"
+
+    assert asked(ask) == "answer 1"
+    assert asked_times > 1
+
+
+def test_of_several_at_once_one_that_is_right_is_enough() -> None:
+    server = Server(None, OSError(), "x", None)
+    assert asked(server.ask, every_s=60, at_once=4) == "x"
+    assert server.asked == 4
+
+
+def test_what_came_last_is_raised_when_the_time_is_over() -> None:
+    with pytest.raises(OSError, match="refused"):
+        asked(Server(OSError("refused")).ask, within_s=0.2)
+    with pytest.raises(TimeoutError):
+        asked(Server(None).ask, within_s=0.2)
