@@ -305,6 +305,69 @@ def test_windows_of_what_a_picture_shows_are_those_of_its_machines(
     assert {one["user"] for one in few} == set(header["labels"]) & {"web-01"}
     together = client.get("/api/v1/windows/fleet", params=asked | chosen).json()["windows"]
     assert sum(one["count"] for one in together) == sum(one["count"] for one in found)
+    question = asked | {"resample_rate": "all", "by": "user", "stat": "count"} | chosen
+    series = client.get("/api/v1/query", params=question).json()["series"]
+    assert {one["group"] for one in series} == set(header["labels"])
+    assert sum(one["values"][0] for one in series) == sum(one["count"] for one in found)
+    listed = client.get("/api/v1/fleet/machines", params=asked | chosen).json()
+    assert [one["user_id"] for one in listed["machines"]] == header["labels"]
+    assert listed["total"] == len(header["labels"])
+    for of_picture, one in zip(header["machines"], listed["machines"], strict=False):
+        for name in ("mean", "p95", "change"):
+            assert one[name] == pytest.approx(of_picture[name], abs=1e-6)
+
+
+@pytest.mark.server
+def test_machines_come_in_pages_and_as_csv_and_with_the_statistics_of_their_samples(client: httpx.Client) -> None:
+    asked = {"start": newest_ms(client) - DAY_MS, "end": newest_ms(client), "sort": "p95", "order": "desc"}
+    whole = client.get("/api/v1/fleet/machines", params=asked).json()
+    first = client.get("/api/v1/fleet/machines", params=asked | {"limit": 3}).json()
+    assert (first["machines"], first["next"]) == (whole["machines"][:3], "3")
+    behind = client.get("/api/v1/fleet/machines", params=asked | {"after": first["next"]}).json()
+    assert (behind["machines"], behind["next"]) == (whole["machines"][3:], None)
+    [hot] = [one for one in whole["machines"] if one["user_id"] == HOT]
+    question = {"user": HOT, "metric": "cpuUtilization", "stat": ["mean", "p95", "max"], "resample_rate": "all"}
+    said = client.get("/api/v1/query", params=question | {"start": asked["start"], "end": asked["end"]}).json()
+    assert [hot[name] for name in ("mean", "p95", "max")] == pytest.approx(
+        [one["values"][0] for one in said["series"]], abs=1e-12
+    )
+    lines = client.get("/api/v1/fleet/machines", params=asked, headers={"Accept": "text/csv"}).text.splitlines()
+    assert lines[0] == "user_id,states,mean,p95,max,change,cores,os_type,last_seen,labels"
+    assert len(lines) == 1 + whole["total"]
+    assert client.get("/api/v1/fleet/machines", headers={"Accept": "image/png"}).status_code == 406
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("path", ["/api/v1/query", "/api/v1/fleet/machines"])
+@pytest.mark.parametrize("wrong", ["state=busy", "sort=colour", "count=0", "first=x", "label=web", "os=Plan9", "end=1"])
+def test_no_such_choice_is_refused_wherever_machines_are_chosen(client: httpx.Client, path: str, wrong: str) -> None:
+    answer = client.get(f"{path}?start=2026-01-02&{wrong}")
+    assert answer.status_code == 422, answer.text
+    assert wrong.partition("=")[0] in answer.text
+
+
+def test_numbers_lists_and_alerts_are_of_the_machines_that_are_shown(fleet: Fleet) -> None:
+    header, _ = fleet.picture()
+    assert (header["states"]["reporting"], header["states"]["silent"], header["firing"]["total"]) == (3, 1, 1)
+    assert header["firing"]["alerts"] == [
+        {"id": 7, "rule": "busy", "user": "b", "severity": "warning", "fired": START_MS}
+    ]
+    header, _ = fleet.picture(state="hot")
+    assert (header["states"]["reporting"], header["states"]["silent"], header["firing"]["total"]) == (1, 1, 0)
+    assert [[one["user_id"] for one in header[name]] for name in ("hottest", "idlest", "silent")] == [["c"]] * 3
+    header, _ = fleet.picture(text="b")
+    assert (header["firing"]["rules"], header["states"]["alerting"]) == ({"busy": 1}, 1)
+    header, _ = fleet.picture(first=1, count=1)
+    assert ([one["user_id"] for one in header["hottest"]], header["states"]["reporting"]) == (["b"], 1)
+
+
+@pytest.mark.server
+def test_who_a_choice_of_numbers_is_about_is_never_answered_from_before(client: httpx.Client) -> None:
+    asked = {"start": newest_ms(client) - DAY_MS, "end": newest_ms(client), "by": "user", "resample_rate": "all"}
+    assert client.get("/api/v1/query", params=asked | {"q": "web"}).headers["ETag"]
+    chosen = client.get("/api/v1/query", params=asked | {"state": "alerting"})
+    assert "ETag" not in chosen.headers
+    assert chosen.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.server
