@@ -148,6 +148,7 @@ class _Rest:
         self.add()
         # All of that stays, and need not be looked at for garbage.
         gc.freeze()
+        _log.debug("questions are answered from now on")
 
     def add(self) -> None:
         """Add it, imported or not."""

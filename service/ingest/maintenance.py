@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,12 +15,14 @@ from contract.retry import Backoff
 from service.ingest.expiry import ExpiryClock
 from service.journal.base import Log
 from service.stores.base import Store, StoreUnavailable
+from service.stores.memory import give_back
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 0.25
 _TIDY_EVERY_S = 5.0
 """Where nothing came, what is old is looked for so seldom at most."""
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
+_GIVE_BACK_EVERY_S = 10.0
 _MANY = 20_000
 """Reports of the journal."""
 
@@ -65,6 +68,7 @@ class Maintenance:
         self._fatal = fatal
         self.ended_by: Exception | None = None
         """The error that ended it; None while it goes on."""
+        self._gave_back = -math.inf
         self.flushes = 0
         self.failures = 0
         self.problem: str | None = None
@@ -129,6 +133,9 @@ class Maintenance:
         self._store.expire(self._expiry.now_ms())
         while self._store.compact() and not self._filled() and not self._stopping.is_set():
             pass
+        if self._tidied[0] != flushed and now - self._gave_back > _GIVE_BACK_EVERY_S:
+            self._gave_back = now
+            give_back()
         self._tidied = flushed, now
 
     def _flush(self) -> None:

@@ -17,12 +17,16 @@ from service.stores.influx.store import InfluxStore
 class Takeover:
     """Gives a store what it has not, of reports that were in the log when its writer began; the others as they come."""
 
-    def __init__(self, store: InfluxStore, batch: Batch, begun: int, last: int) -> None:
-        """`batch` has what was begun to be written, up to about offset `begun`; the log ended at offset `last`."""
+    def __init__(self, store: InfluxStore, batch: Batch, begun: int, last: int, apart: int = 0) -> None:
+        """`batch` has what was begun to be written, up to about offset `begun`; the log ended at offset `last`.
+
+        That may be an old word of it, or of a copy that has not all yet: what the store and the ledger tell of counts
+        too. Offsets of copies may be `apart` by so many; further on nobody has written anything.
+        """
         self._store = store
         self._batch = batch
         self._flushed, self._begun = store.flushed, begun
-        self._last = last
+        self._last = max(last, begun, store.flushed) + apart
 
     async def take(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Take reports that follow each other in the log, the newest at offset `last`. Raises StoreUnavailable."""

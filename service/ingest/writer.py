@@ -104,7 +104,8 @@ class WriterThread:
         except (StoreError, ClusterError):
             store.abandon()
             raise
-        takeover = Takeover(store, Batch(ledger.batch), ledger.value("begun") or 0, self._log.last)
+        begun, last, apart = ledger.value("begun") or 0, self._log.last, AGAIN if self._cluster.replicas > 1 else 0
+        takeover = Takeover(store, Batch(ledger.batch), begun, last, apart)
         maintenance = Maintenance(self._log, store, self._flush_interval_s, ClusterError)
         following = self._log.hand_out(max(store.flushed - AGAIN, 0), takeover.take)
         maintenance.start()

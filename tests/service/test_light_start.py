@@ -64,8 +64,8 @@ def test_neither_start_nor_first_page_loads_what_only_reports_need(tmp_path: Pat
 
 
 def test_what_answers_questions_is_imported_before_anybody_asks(tmp_path: Path) -> None:
-    with RunningService(tmp_path / "data", environment=clean_environment(PYTHONPROFILEIMPORTTIME="1")) as service:
-        wait_until(lambda: "service.answering" in service.log, "the import of what answers questions", 120)
+    with RunningService(tmp_path / "data", "--log-level", "debug") as service:
+        wait_until(lambda: "questions are answered" in service.log, "the import of what answers questions")
 
 
 def test_reports_are_taken_while_it_is_imported_and_questions_wait_for_it(tmp_path: Path) -> None:

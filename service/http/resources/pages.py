@@ -195,7 +195,7 @@ def _form(value: Any) -> ReportFormat:
         if value == form:
             return form
     raise ValueError(
-        f"expected one of {', '.join(_TYPES.values())}, got {value!r}; pdf and png makes loadlens-analytics"
+        f"expected one of {', '.join(_TYPES.values())}, got {value!r}; loadlens-analytics makes pdf and png"
     )
 
 

@@ -62,21 +62,30 @@ def give(store: InfluxStore, feed: Feed) -> None:
         store.add(last, feed.recording.reports[last - 1 : last])
 
 
-def give_anew(store: InfluxStore, feed: Feed, shift: int) -> None:
-    """The log, from its beginning and in pieces, as a copy has it in which offsets are others by `shift`."""
+def give_anew(store: InfluxStore, feed: Feed, shift: int, behind: int = 0) -> None:
+    """The log, from its beginning and in pieces, as a copy has it in which offsets are others by `shift`.
+
+    The process has heard of all of it but the newest reports, as many as it is `behind`.
+    """
     reports = feed.recording.reports
     ledger = store._checkpoint._ledger  # type: ignore[union-attr]
-    takeover = Takeover(store, Batch(ledger.batch), ledger.value("begun") or 0, len(reports) + shift)
+    takeover = Takeover(store, Batch(ledger.batch), ledger.value("begun") or 0, len(reports) + shift - behind, 50)
     for start in range(0, len(reports), 7):
         some = reports[start : start + 7]
         asyncio.run(takeover.take(start + len(some) + shift, [b""] * len(some), some))
 
 
-@pytest.mark.parametrize(("writes_before", "shift"), [(0, 20), (1, -20), (2, 3), (3, -3)])
+@pytest.mark.parametrize(
+    ("writes_before", "shift", "behind"),
+    [(0, 20, 0), (1, -20, 0), (2, 3, 0), (3, -3, 0), (0, 0, 200), (3, 20, 200), (2, -20, 30)],
+)
 def test_a_copy_of_the_log_with_other_offsets_is_gone_on_from(
-    server: InfluxProxy, take_over: TakeOver, clock: Clock, writes_before: int, shift: int
+    server: InfluxProxy, take_over: TakeOver, clock: Clock, writes_before: int, shift: int, behind: int
 ) -> None:
-    """What was written is not written again, what was begun is, and nothing is left out; late windows as others."""
+    """What was written is not written again, what was begun is, and nothing is left out; late windows as others.
+
+    Also where the process that begins has not heard yet of the newest reports, though the one before wrote them.
+    """
     feed = Feed(clock)
     store = take_over()
     live(feed, store, clock, 0.5)
@@ -97,7 +106,7 @@ def test_a_copy_of_the_log_with_other_offsets_is_gone_on_from(
     for number in range(10):
         feed.window(clock.now_ms - 25 * MINUTE_MS - 50_000 - number * 1000)
     again = take_over()
-    give_anew(again, feed, shift)
+    give_anew(again, feed, shift, behind)
     again.flush()
     feed.assert_answered(again)
     clock.now_ms += 10 * MINUTE_MS
