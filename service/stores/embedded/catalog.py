@@ -36,6 +36,8 @@ class NewerCatalog(StoreError):
     """A newer Loadlens wrote it."""
 
 
+_BLOCK_BYTES = 16_384
+"""Of a new file. Every column of every table begins a block of its own, most of which a small fleet never fills."""
 _LOCK_S = 5.0
 """How long to wait for another process that is ending: one that was killed lets go a moment later."""
 _LOCK_RETRY_S = 0.05
@@ -115,13 +117,20 @@ ALTER TABLE run ADD COLUMN has_fleet BOOLEAN DEFAULT false;  -- buckets of all m
 _LABELS = "ALTER TABLE machine ADD COLUMN labels VARCHAR DEFAULT '{}';  -- JSON: values by name"
 
 _FRACTIONS = """
-ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- see service/stores/embedded/fractions.py
+ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- means and variances as fractions
+"""
+
+_FORMS = """
+ALTER TABLE segment ALTER COLUMN has_fractions SET DATA TYPE INTEGER;
+ALTER TABLE segment RENAME COLUMN has_fractions TO form;  -- see service/stores/embedded/forms.py
+ALTER TABLE segment ADD COLUMN settled BOOLEAN DEFAULT false;
 """
 
 _DEVICES = "ALTER TABLE machine ADD COLUMN devices VARCHAR DEFAULT '{}';  -- JSON: numbers by type and name"
 
 MIGRATIONS: Sequence[str] = (
     _FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, use_schema.MIGRATION, _LABELS, _FRACTIONS, _DEVICES,
+    _FORMS,
 )  # fmt: skip
 """What takes a file from each version to the next; the newest version is their number."""
 
@@ -158,6 +167,7 @@ def _connected(path: Path, memory: str) -> duckdb.DuckDBPyConnection | None:
         "memory_limit": memory,
         "preserve_insertion_order": "true",
         "temp_directory": str(path.with_name("tmp")),
+        "default_block_size": _BLOCK_BYTES,
         # All that is needed is built in; nothing is to be fetched from the network.
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -246,7 +256,7 @@ def segments(connection: duckdb.DuckDBPyConnection) -> list[Segment]:
 
 def add_segment(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
     """Add a file of windows to the list of those that are read."""
-    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
+    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
 
 
 def drop_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment]) -> None:

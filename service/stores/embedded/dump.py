@@ -13,6 +13,7 @@ from contract.report import Report
 from service.stores.base import Buckets, Machine
 from service.stores.dump import ChosenSeries, ReportRows, reports_of
 from service.stores.embedded.catalog import tier_table
+from service.stores.embedded.forms import read
 from service.stores.embedded.reading import ROLLUP_COLUMNS, windows_of_rollup
 from service.stores.embedded.segment import Segment
 from service.stores.embedded.segments import windows_in
@@ -72,14 +73,15 @@ def read_reports(
     source, files = windows_in(folder, segments)
     near = _register(cursor, chosen)
     reader = cursor.sql(
-        "SELECT place, user_place, time, duration, count, mean, variance, minimum, maximum, histogram"
-        f" FROM {source} JOIN chosen USING (series)"
+        f"FROM {source} JOIN chosen USING (series)"
         f" WHERE {near} AND time >= {start_ms} AND time < {end_ms} ORDER BY user_place, time, place",
         params=files,
     ).to_arrow_reader(page_rows)
     rest: pa.Table | None = None
     for batch in reader:
-        page = pa.Table.from_batches([batch])
+        page = pa.Table.from_batches([read(batch)])
+        for name in ("place", "user_place"):
+            page = page.append_column(name, batch[name])
         page = page if rest is None else pa.concat_tables([rest, page])
         # The last report may go on in the next batch.
         whole = _last_report(page)

@@ -19,6 +19,7 @@ from analytics.frames.tiers import RAW, Piece, plan
 from service.stores.cells import BATCH_ROWS as CELL_BATCH
 from service.stores.cells import COLUMNS as CELL_COLUMNS
 from service.stores.cells import CellRows
+from service.stores.embedded import forms
 from service.stores.embedded.catalog import add_run, note_fleet, tier_table
 from service.stores.embedded.segment import Segment
 from service.stores.embedded.segments import windows_in
@@ -181,14 +182,15 @@ def _of_windows(
     for piece in pieces:
         overlapping = [segment for segment in segments if _overlaps(segment, piece, chosen)]
         if overlapping:
-            source, of_source = windows_in(folder, overlapping)
-            raw.append(_between(columns, source, piece))
+            source, of_source = windows_in(folder, overlapping, columns)
+            raw.append(_between(forms.needed(columns), source, piece))
             files += of_source
     if of_means:
         yield from _cells(connection, raw, chosen.series, files)
         return
+    histograms = chosen.question.histograms
     for batch in _selected(connection, raw, files, chosen.series):
-        yield rows_of(batch, chosen.bounded, histograms=chosen.question.histograms)
+        yield rows_of(forms.read(batch, histograms=histograms), chosen.bounded, histograms=histograms)
 
 
 def _cells(
@@ -199,7 +201,8 @@ def _cells(
     Those of other series are among them where these are few.
     """
     columns = {column: name for column, name in NUMBERS.items() if column in CELL_COLUMNS["totals"]}
-    for batch in _selected(connection, parts, files or [], series, CELL_BATCH, least_share=_MOST):
+    for stored in _selected(connection, parts, files or [], series, CELL_BATCH, least_share=_MOST):
+        batch = stored if files is None else forms.read(stored)
         there = {column: numbers(batch, name) for column, name in columns.items() if name in batch.column_names}
         found = unpack(binary(batch)) if "histogram" in batch.column_names else None
         yield CellRows(numbers(batch, "series"), numbers(batch, "time"), there, found)

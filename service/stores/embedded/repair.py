@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 
 from contract.metrics import QUANTITIES, TYPES
 from service.stores.base import StoreError
-from service.stores.embedded import catalog, fractions
+from service.stores.embedded import catalog
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.damage import set_aside, window_files
+from service.stores.embedded.forms import form_of, read
 from service.stores.embedded.reading import append_rollup, rollups_of
 from service.stores.embedded.segment import Segment
 from service.stores.embedded.segments import Origin, checksum_of, fault_of, origin_of, windows_in
 from service.stores.retention import TIERS
 from service.stores.series import Series, SeriesIndex, User, nobody_of
-from service.stores.sorted_windows import SCHEMA
 
 _BATCH_ROWS = 1 << 20
 _FIRST_QUANTITY = next(iter(QUANTITIES))
@@ -169,7 +169,7 @@ def _listed(path: Path) -> Segment:
     rows = first_series = last_series = 0
     first_ms, last_ms = 2**63 - 1, -(2**63)
     with pq.ParquetFile(path) as file:
-        has_fractions = fractions.SCHEMA.names[0] in file.schema_arrow.names
+        form = form_of(file.schema_arrow)
         for windows in file.iter_batches(_BATCH_ROWS, columns=["series", "time"]):
             series, time = windows["series"].to_numpy(), windows["time"].to_numpy()
             first_series = first_series or int(series[0])
@@ -178,7 +178,7 @@ def _listed(path: Path) -> Segment:
             rows += len(windows)
     return Segment(
         int(path.stem), path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
-        checksum_of(path), has_fractions,
+        checksum_of(path), form,
     )  # fmt: skip
 
 
@@ -186,11 +186,9 @@ def _windows(connection: duckdb.DuckDBPyConnection, folder: Path, segment: Segme
     """The windows of a file, in their order, a part at a time."""
     source, files = windows_in(folder, [segment])
     with connection.cursor() as reading:
-        for batch in reading.sql(f"SELECT {', '.join(SCHEMA.names)} FROM {source}", params=files).to_arrow_reader(
-            _BATCH_ROWS
-        ):
+        for batch in reading.sql(f"FROM {source}", params=files).to_arrow_reader(_BATCH_ROWS):
             if len(batch):
-                yield pa.Table.from_batches([pa.RecordBatch.from_arrays(batch.columns, schema=SCHEMA)])
+                yield pa.Table.from_batches([read(batch)])
 
 
 def _name_series(connection: duckdb.DuckDBPyConnection, index: SeriesIndex, files: Sequence[str]) -> None:

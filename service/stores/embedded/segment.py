@@ -25,8 +25,10 @@ class Segment(NamedTuple):
     of an older release, or has windows of a user that was forgotten, and is to be written again."""
     checksum: str | None = None
     """SHA-256 of the file as it was written, in hexadecimal; None for files of releases that did not note it."""
-    has_fractions: bool = False
-    """Whether means and variances are kept as fractions where they are some (`service.stores.embedded.fractions`)."""
+    form: int = 0
+    """Which columns it has (`service.stores.embedded.forms`)."""
+    is_settled: bool = False
+    """Whether it was written with the effort for windows that hardly will be written again."""
 
     def may_hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """For each pair of a series and an end, whether the file may have that window."""

@@ -7,7 +7,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import duckdb
 import msgspec
@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contract.times import HOUR_MS
 from service.journal.files import sync_folder
-from service.stores.embedded import fractions
+from service.stores.embedded import forms
 from service.stores.embedded.segment import Segment
 from service.stores.series import WHOLE, SeriesIndex
 from service.stores.sorted_windows import SCHEMA
@@ -25,6 +26,10 @@ from service.stores.sorted_windows import SCHEMA
 _FAN_IN = 4
 LARGEST_SEGMENT = 64_000_000
 """Rows; sorting spills to disk, so this bounds how much is rewritten at once."""
+FLUSHED, MERGED, SETTLED = forms.FLUSHED, forms.MERGED, forms.SETTLED
+_SETTLES_MS = HOUR_MS
+_LEAST_SETTLED = 100_000
+"""Rows; of fewer there is not much to save."""
 LARGEST_RUN = 4_000_000
 """Rows; a run is merged in memory."""
 
@@ -52,21 +57,22 @@ def alike(rows: Mapping[int, int], largest: int) -> list[int]:
 
 
 _ROW_GROUP = 1024 * 1024
-_BY_BYTE = ("mean", "variance", "busy", "squares")
-"""Columns whose values seldom repeat: their first bytes do, and are put next to each other."""
-_FORMAT: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 3,
-    # Time rises within a series: as differences it nearly vanishes. Most of the rest repeats itself. A dictionary of
-    # histograms would be read whole for a few of them, and takes more bytes than zstd alone.
-    "use_dictionary": [
-        name for name in (*SCHEMA.names, *fractions.SCHEMA.names) if name not in ("time", "histogram", *_BY_BYTE)
-    ],
-    "column_encoding": {"time": "DELTA_BINARY_PACKED"} | dict.fromkeys(_BY_BYTE, "BYTE_STREAM_SPLIT"),
-    "dictionary_pagesize_limit": 8 * 1024 * 1024,
-    "write_page_checksum": True,
-}
 _NEVER = (2**63 - 1, -(2**63))
+
+
+def to_write_again(segments: Sequence[Segment], now_ms: int) -> Segment | None:
+    """A file that is to be written once more by itself.
+
+    Those of older releases are, which are larger or do not say what the catalogue is made from, and those with windows
+    of users that were forgotten; then those that are merged less and less often, with more effort.
+    """
+    for one in segments:
+        if not one.has_names or one.form < forms.NEWEST_FORM:
+            return one
+    for one in segments:
+        if not one.is_settled and one.rows >= _LEAST_SETTLED and one.last_ms < now_ms - _SETTLES_MS:
+            return one
+    return None
 
 
 def sort_windows(batches: Sequence[pa.RecordBatch]) -> pa.Table:
@@ -96,19 +102,23 @@ _NAMES = pa.schema(
 """What rows are called, beside their number: sorted as they are, these columns cost next to nothing."""
 
 
-_STORED = pa.schema([field.with_nullable(field.name in fractions.VALUES) for field in SCHEMA] + [*fractions.SCHEMA])
-"""The columns of `SCHEMA` as they are in files."""
-
-
 def file_name(number: int) -> str:
     """What the file of a segment is called."""
     return f"{number:09d}.parquet"
 
 
 def write_segment(
-    folder: Path, number: int, windows: Iterable[pa.RecordBatch], index: SeriesIndex, origin: Origin
+    folder: Path,
+    number: int,
+    windows: Iterable[pa.RecordBatch],
+    index: SeriesIndex,
+    origin: Origin,
+    effort: int = FLUSHED,
 ) -> Segment:
     """Write windows, sorted by series and time, as segment `number`; they are on disk when it returns.
+
+    They have the columns of `service.stores.sorted_windows.SCHEMA`, or of `service.stores.embedded.forms.STORED`;
+    `effort` is one of the latter's.
 
     A file that is not whole has another name, so that what a crash left behind is known.
     """
@@ -117,10 +127,11 @@ def write_segment(
     rows = 0
     first_series = last_series = 0
     first_ms, last_ms = _NEVER
-    schema = pa.schema([*_STORED, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
+    schema = pa.schema([*forms.STORED, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
     checksum = hashlib.sha256()
     with unfinished.open("wb") as file:
-        with pq.ParquetWriter(pa.PythonFile(_Summed(file, checksum), "w"), schema, **_FORMAT) as writer:
+        options = forms.parquet_options(schema.names, effort)
+        with pq.ParquetWriter(pa.PythonFile(_Summed(file, checksum), "w"), schema, **options) as writer:
             for batch in windows:
                 writer.write_batch(_named(batch, index, schema))
                 first_series = first_series or batch["series"][0].as_py()
@@ -136,7 +147,7 @@ def write_segment(
     sync_folder(folder)
     return Segment(
         number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
-        checksum.hexdigest(), True,
+        checksum.hexdigest(), forms.NEWEST_FORM, effort == SETTLED,
     )  # fmt: skip
 
 
@@ -174,9 +185,10 @@ def _named(batch: pa.RecordBatch, index: SeriesIndex, schema: pa.Schema) -> pa.R
     columns = [_coded(some, place) for some in texts]
     core = pa.array(np.array([one.core for one in series], np.int32)[place])
     cores = np.array([len(index.cores(one.user_id, one.quantity)) - 1 if one.core == WHOLE else 1 for one in series])
-    values = dict(zip(SCHEMA.names, batch.select(SCHEMA.names).columns, strict=True))
-    values |= fractions.columns(batch, np.maximum(cores, 1)[place])
-    return pa.RecordBatch.from_arrays([*values.values(), *columns, core], schema=schema)
+    is_stored = forms.STORED.names[-1] in batch.schema.names
+    values = {} if is_stored else forms.stored(batch, np.maximum(cores, 1)[place])
+    stored = [values.get(name, batch[name] if is_stored else None) for name in forms.STORED.names]
+    return pa.RecordBatch.from_arrays([*stored, *columns, core], schema=schema)
 
 
 def _coded(texts: Sequence[str], place: npt.NDArray[np.intp]) -> pa.DictionaryArray:
@@ -225,19 +237,17 @@ def fault_of(path: Path, rows: int | None = None, checksum: str | None = None) -
     return "its checksum is another" if checksum is not None and checksum != checksum_of(path) else None
 
 
-def windows_in(folder: Path, segments: Sequence[Segment]) -> tuple[str, list[list[str]]]:
-    """The windows of files, at least one, with the columns of `SCHEMA`: a source for DuckDB, and its parameters."""
-    fractional = ", ".join(
-        f"{fractions.VALUES[name]} AS {name}" if name in fractions.VALUES else name for name in SCHEMA.names
-    )
-    forms = ((fractional, True), (", ".join(SCHEMA.names), False))
-    sources, files = [], []
-    for columns, has_fractions in forms:
-        alike = [str(folder / one.file) for one in segments if one.has_fractions == has_fractions]
-        if alike:
-            sources.append(f"SELECT {columns} FROM read_parquet(?)")
-            files.append(alike)
-    return f"({' UNION ALL '.join(sources)})", files
+def windows_in(
+    folder: Path, segments: Sequence[Segment], names: Sequence[str] = SCHEMA.names
+) -> tuple[str, list[list[str]]]:
+    """The windows of files, at least one: a source for DuckDB, and its parameters.
+
+    It has the columns that `service.stores.embedded.forms.read` needs to give those of `names`.
+    """
+    files: dict[int, list[str]] = defaultdict(list)
+    for one in segments:
+        files[one.form].append(str(folder / one.file))
+    return forms.source_of(files, names)
 
 
 def merged(
@@ -247,10 +257,12 @@ def merged(
     source, files = windows_in(folder, segments)
     connection.register("nobody", pa.table({"series": pa.array(sorted(nobody), pa.int32())}))
     reader = connection.sql(
-        f"SELECT {', '.join(SCHEMA.names)} FROM {source} ANTI JOIN nobody USING (series) ORDER BY series, time",
+        f"SELECT {', '.join(forms.STORED.names)} FROM {source} ANTI JOIN nobody USING (series) ORDER BY series, time",
         params=files,
     ).to_arrow_reader(_ROW_GROUP)
+    is_as_it_stays = all(one.form == forms.NEWEST_FORM for one in segments)
     for batch in reader:
         if len(batch):
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=SCHEMA)
+            stored = pa.RecordBatch.from_arrays(batch.columns, schema=forms.STORED)
+            yield stored if is_as_it_stays else forms.read(stored)
     connection.unregister("nobody")

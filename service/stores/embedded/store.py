@@ -272,14 +272,19 @@ class EmbeddedStore(KnownUsers):
         self._systems |= {user.user_id: systems for user, systems in changed}
 
     def _written(
-        self, cursor: duckdb.DuckDBPyConnection, windows: Iterable[pa.RecordBatch], origin: files.Origin
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        windows: Iterable[pa.RecordBatch],
+        origin: files.Origin,
+        effort: int | None = None,
     ) -> Segment:
         """A new file of windows, not listed yet."""
         number = catalog.next_run(cursor)
         self._unlisted.append(files.file_name(number))
         if self._notes_files:
             catalog.note_garbage(cursor, [files.file_name(number)])
-        return files.write_segment(self._raw, number, windows, self._index, origin)
+        effort = files.FLUSHED if effort is None else effort
+        return files.write_segment(self._raw, number, windows, self._index, origin, effort)
 
     def _list(self, cursor: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:
         """List a file, in place of `old` ones; files of attempts that failed before are garbage from then on."""
@@ -351,17 +356,16 @@ class EmbeddedStore(KnownUsers):
     def _compact_segments(self, cursor: duckdb.DuckDBPyConnection) -> bool:
         segments = self._damage.whole(self._versions.segments)
         chosen = files.alike({segment.id: segment.rows for segment in segments}, files.LARGEST_SEGMENT)
-        if not chosen:
-            # Files of older releases do not say what the catalogue is made from, others have windows of users that were
-            # forgotten: each is written once more.
-            chosen = [segment.id for segment in segments if not segment.has_names][:1]
+        effort = files.MERGED
+        if not chosen and (alone := files.to_write_again(segments, times.now_ms())):
+            chosen, effort = [alone.id], files.SETTLED
         if not chosen:
             return False
         old = [segment for segment in segments if segment.id in chosen]
         try:
             with self._connection.cursor() as sorting:
                 windows = files.merged(sorting, self._raw, old, self._index.nobody)
-                new = self._written(cursor, windows, self._origin_of_all(old))
+                new = self._written(cursor, windows, self._origin_of_all(old), effort)
         except duckdb.Error:
             if self._damage.is_found(old):
                 return True  # the others are left

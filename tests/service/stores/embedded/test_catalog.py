@@ -7,15 +7,15 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Question, StoreError
-from service.stores.embedded import catalog, fractions
+from service.stores.embedded import catalog, forms
 from service.stores.embedded.catalog import MIGRATIONS
 from service.stores.embedded.store import EmbeddedStore
-from service.stores.sorted_windows import SCHEMA
 from service.stores.systems import NOT_RECORDED
 from tests.support.five_weeks import END_MS, START_MS
 from tests.support.recordings import CPU, Machine, Recording
@@ -133,14 +133,13 @@ def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
         store.add(3, recording.reports)
     with closing(duckdb.connect(str(tmp_path / "loadlens.duckdb"))) as file:
         for path in (tmp_path / "raw").glob("*.parquet"):
-            values = ", ".join(f"{value} AS {name}" for name, value in fractions.VALUES.items())
-            windows = file.sql(f"SELECT * REPLACE ({values}) FROM read_parquet('{path}')").to_arrow_table()
-            pq.write_table(windows.select(SCHEMA.names), path)
+            pq.write_table(pa.Table.from_batches([forms.read(pq.read_table(path))]), path)
             file.execute("UPDATE segment SET bytes = ?", [path.stat().st_size])
         file.execute(
             "DROP TABLE system; DROP TABLE garbage; DROP TABLE lost;"
             "DROP TABLE process_window; DROP TABLE process_use; ALTER TABLE segment DROP COLUMN has_names;"
-            "ALTER TABLE segment DROP COLUMN checksum; ALTER TABLE segment DROP COLUMN has_fractions;"
+            "ALTER TABLE segment DROP COLUMN checksum; ALTER TABLE segment DROP COLUMN form;"
+            "ALTER TABLE segment DROP COLUMN settled;"
             "ALTER TABLE run DROP COLUMN has_fleet; ALTER TABLE machine DROP COLUMN labels;"
             "ALTER TABLE machine DROP COLUMN devices;"
             "UPDATE version SET number = 1"
