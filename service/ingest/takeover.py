@@ -4,14 +4,18 @@ Offsets do not tell it: the copy of the log that is read now may have other offs
 read (`service.cluster.tail`). So some more is read than the store lacks by offset, and the store is asked.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
 
 from contract.report import Report
 from service.ingest.acknowledgement import keys_of
+from service.stores.base import Key, StoreUnavailable
 from service.stores.influx.batches import Batch
 from service.stores.influx.store import InfluxStore
+
+_RETRY_S = 0.5
 
 
 class Takeover:
@@ -29,14 +33,14 @@ class Takeover:
         self._last = max(last, begun, store.flushed) + apart
 
     async def take(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
-        """Take reports that follow each other in the log, the newest at offset `last`. Raises StoreUnavailable."""
+        """Take reports that follow each other in the log, the newest at offset `last`; wait while InfluxDB is away."""
         first = last - len(reports) + 1
         if first > self._last:
             self._add(last, reports)
             return
         begun = [self._is_begun(first + place, report) for place, report in enumerate(reports)]
         keys = [keys_of(report) for report in reports]
-        known = await self._store.known({key for of, some in zip(begun, keys, strict=True) if not of for key in some})
+        known = await self._known({key for of, some in zip(begun, keys, strict=True) if not of for key in some})
         # What was begun is written by itself, as it was to be.
         again = [report for report, of in zip(reports, begun, strict=True) if of]
         self._add(min(last, self._begun), again)
@@ -48,6 +52,14 @@ class Takeover:
             elif not of and metrics:
                 rest.append(msgspec.structs.replace(report, metrics=metrics, processes=msgspec.UNSET))
         self._add(last, rest)
+
+    async def _known(self, keys: set[Key]) -> set[Key]:
+        while True:
+            try:
+                return await self._store.known(keys)
+            except StoreUnavailable:
+                # Nothing can be written meanwhile either, and no more is read.
+                await asyncio.sleep(_RETRY_S)
 
     def _is_begun(self, offset: int, report: Report) -> bool:
         if self._batch:

@@ -114,6 +114,28 @@ def test_a_copy_of_the_log_with_other_offsets_is_gone_on_from(
     feed.assert_answered(again)
 
 
+def test_a_writer_that_begins_waits_for_an_influxdb_that_is_away(
+    server: InfluxProxy, take_over: TakeOver, clock: Clock
+) -> None:
+    feed = Feed(clock)
+    store = take_over()
+    live(feed, store, clock, 0.5)
+    store.flush()
+    store.abandon()
+    again = take_over()
+    left = [3]
+
+    def away(_: Request) -> Fault | None:
+        left[0] -= 1
+        return Fault(503) if left[0] >= 0 else None
+
+    server.fault = away
+    give_anew(again, feed, 0)
+    assert left[0] < 0
+    again.flush()
+    feed.assert_answered(again)
+
+
 @pytest.mark.parametrize("writes_before", [0, 1, 3, 6, 10, 15])
 def test_a_writer_that_dies_between_any_two_writes_is_gone_on_from(
     server: InfluxProxy, take_over: TakeOver, clock: Clock, writes_before: int
