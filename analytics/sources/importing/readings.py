@@ -104,10 +104,24 @@ def concatenated(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Several frames of readings, one below the other."""
     if len(frames) == 1:
         return frames[0]
-    for name in ("user", "device"):
-        names = pd.CategoricalDtype(sorted({str(text) for frame in frames for text in frame[name].cat.categories}))
-        frames = [frame.assign(**{name: frame[name].astype(names)}) for frame in frames]
-    return pd.concat(frames, ignore_index=True)
+    columns = {name: [frame[name] for frame in frames] for name in frames[0].columns}
+    # Each name is looked up once. That every frame has all names, pandas would do for each of them anew.
+    return pd.DataFrame({
+        name: _together(parts) if name in ("user", "device") else pd.concat(parts, ignore_index=True)
+        for name, parts in columns.items()
+    })  # fmt: skip
+
+
+def _together(parts: Sequence["pd.Series[Any]"]) -> Any:
+    """Columns of names, one below the other; the names in their order."""
+    names = sorted({str(name) for part in parts for name in part.array.categories})
+    places = {name: place for place, name in enumerate(names)}
+    codes = []
+    for part in parts:
+        # A code of -1, for no name, finds the last.
+        found = np.array([*(places[str(name)] for name in part.array.categories), -1], np.int64)
+        codes.append(found[part.array.codes])
+    return pd.Categorical.from_codes(np.concatenate(codes), dtype=pd.CategoricalDtype(names))
 
 
 def core_of(name: str) -> int:

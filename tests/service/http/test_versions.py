@@ -11,6 +11,7 @@ from falcon.testing import Result, TestClient
 
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.credentials.identity import Identity
+from service.dashboard.matrix import FleetCache
 from service.http.resources.query import Fleet, QueryTables
 from service.http.versions import RangeVersions
 from service.stores.embedded.store import EmbeddedStore
@@ -38,7 +39,7 @@ class Service:
         self.store = EmbeddedStore(folder)
         self.versions = RangeVersions(self.store)
         app = falcon.asgi.App(middleware=[Who()])
-        app.add_route(QUERY, QueryTables(self.store, self.versions))
+        app.add_route(QUERY, QueryTables(self.versions, FleetCache(self.store), frozenset))
         app.add_route("/api/v1/metrics/{metric}/fleet", Fleet(self.store, self.versions))
         self._client = TestClient(app)
         self._sent = 0
