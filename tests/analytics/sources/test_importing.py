@@ -265,7 +265,7 @@ def test_commas_among_decimal_points_are_told_by_line(tmp_path: Path) -> None:
 
 
 def test_a_table_may_have_any_number_of_columns(tmp_path: Path) -> None:
-    names = [f"machine-{number}" for number in range(20_000)]
+    names = [f"machine-{number}" for number in range(5_000)]
     (tmp_path / "x.csv").write_text(f"time,{','.join(names)}\n1772359200{',0.5' * len(names)}\n")
     assert len(told(understood(tmp_path / "x.csv"))) == len(names)
 
