@@ -140,6 +140,8 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
     sizes: dict[str, float] = {}
     session.send("Network.enable")
     session.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
+    # A service that was just begun still imports what pages need, of which bench/start.py tells.
+    server.ask("GET", "/api/v1/users?limit=1")
     page.goto(server.url)
     page.wait_for_selector("html[data-shown]")
     _drawn_after(page, 0)
