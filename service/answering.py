@@ -88,12 +88,14 @@ def later_routes(
     metrics = early[REPORTS]
     assert isinstance(metrics, Metrics)
     routes = _routes(service, answering, metrics) | _sign_in(service.sessions, authentication, openid, begun)
+    # It describes its own route too.
     described = OpenApi(lambda: _described({**early, **routes}, f"{settings.path_prefix}/"))
-    return routes | {
+    routes |= {
         "/openapi.json": described,
         "/docs": Docs(described, settings.path_prefix),
         "/docs/style.css": DocsStyle(),
     }
+    return routes
 
 
 def _described(routes: Mapping[str, object], server: str) -> dict[str, Any]:
