@@ -226,7 +226,7 @@ def _opened(place: _FilePlace) -> _File:
     try:
         with pq.ParquetFile(path, filesystem=files) as opened:
             schema, rows = opened.schema_arrow, opened.metadata.num_rows
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise FrameError(f"{path} is not a Parquet file: {error}") from None
     file = _File(path, schema, metric_of(path, schema, files), rows, files)
     value = file.column((*_SHARES, *_PERCENTS))

@@ -33,11 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load(RepairSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
     # What repairs is imported only when it is wanted: --help answers at once.
     import duckdb
-    import pyarrow as pa
 
     from service.control.data_lock import DataFolderError, lock_data_folder
     from service.stores.base import StoreError
     from service.stores.embedded.repair import repair
+    from service.stores.embedded.segments import UNREADABLE
     from service.stores.embedded.store import DATABASE
 
     folder = Path(settings.data_dir)
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with lock_data_folder(folder):
             done = repair(folder / "raw", folder / DATABASE, settings.store_memory, say=print)
-    except (StoreError, DataFolderError, OSError, duckdb.Error, pa.ArrowException) as error:
+    except (StoreError, DataFolderError, duckdb.Error, *UNREADABLE) as error:
         return failed(_PROGRAM, error)
     made = "was made anew and lists" if done.was_made else "lists"
     print(f"The catalogue {made} {done.files} files with {done.windows} windows.")

@@ -170,7 +170,7 @@ def read_parquet(
         found = ds.dataset(path, format="parquet", partitioning="hive")
         schema = found.schema
         table = found.to_table()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ImportFault(f"expected Parquet, got what cannot be read: {str(error).splitlines()[0]}") from None
     if not table.num_rows:
         raise ImportFault("expected rows, got none")

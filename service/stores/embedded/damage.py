@@ -21,11 +21,10 @@ from service.stores.embedded.segment import Segment
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
     from service.stores.embedded import segments as files
 else:
-    pa, files = later("pyarrow"), later("service.stores.embedded.segments")
+    files = later("service.stores.embedded.segments")
 
 _log = logging.getLogger("loadlens.service")
 
@@ -98,7 +97,7 @@ def _is_given_again(path: Path, listed: set[int], flushed: int, holds: Holds) ->
     """Whether a file that was not listed any more holds nothing but what listed files or the journal hold."""
     try:
         origin = files.origin_of(path)
-    except (OSError, pa.ArrowException):
+    except files.UNREADABLE:
         return False
     if origin is None:
         return False
@@ -110,7 +109,7 @@ def _is_given_again(path: Path, listed: set[int], flushed: int, holds: Holds) ->
 def _says_nothing(path: Path) -> bool:
     try:
         return files.origin_of(path) is None
-    except (OSError, pa.ArrowException):
+    except files.UNREADABLE:
         return False
 
 

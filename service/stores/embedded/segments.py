@@ -56,6 +56,8 @@ def alike(rows: Mapping[int, int], largest: int) -> list[int]:
     return []
 
 
+UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError, msgspec.MsgspecError)
+"""What is raised for a damaged file: texts of its footer, which has no checksum, may be no UTF-8 or no JSON either."""
 _ROW_GROUP = 1024 * 1024
 _NEVER = (2**63 - 1, -(2**63))
 
@@ -201,7 +203,7 @@ def _coded(texts: Sequence[str], place: npt.NDArray[np.intp]) -> pa.DictionaryAr
 def origin_of(path: Path) -> Origin | None:
     """What a file was made of; None where it does not say so.
 
-    Raises OSError or pyarrow.ArrowException where it is damaged.
+    Raises what is `UNREADABLE` where it is damaged.
     """
     found = (pq.read_schema(path).metadata or {}).get(_ORIGIN)
     return None if found is None else msgspec.json.decode(found, type=Origin)
@@ -230,7 +232,7 @@ def fault_of(path: Path, rows: int | None = None, checksum: str | None = None) -
             found = sum(len(batch) for batch in file.iter_batches(_ROW_GROUP))
     except FileNotFoundError:
         return "it is gone"
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         return str(error).partition("\n")[0]
     if rows is not None and rows != found:
         return f"expected {rows} rows, got {found}"

@@ -187,7 +187,7 @@ class EmbeddedStore(KnownUsers):
 
         try:
             return self._versions.consistent(read)
-        except (OSError, pa.ArrowException) as error:
+        except files.UNREADABLE as error:
             self._damage.is_found(one for one in self._versions.segments if np.any(one.may_hold(series, time)))
             raise StoreUnavailable(self._damage.problem or f"the store cannot be read: {error}") from None
 

@@ -9,7 +9,7 @@ import numpy as np
 from service.stores.embedded.damage import window_files
 from service.stores.embedded.segments import fault_of
 
-_HEADERS, _HEADER_BYTES, _BLOCK_BYTES = 3, 4096, 262_144
+_HEADERS, _HEADER_BYTES = 3, 4096
 _SEED, _FACTOR = np.uint64(5381), np.uint64(0xBF58476D1CE4E5B9)
 
 
@@ -49,15 +49,16 @@ def _catalogue_faults(database: Path) -> Iterator[str]:
         with duckdb.connect(str(database), read_only=True) as connection:
             for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
                 connection.execute(f'SELECT sum(hash(columns(*))) FROM "{table}"').fetchall()  # reads all of it
+            ((block_bytes,),) = connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()
     except duckdb.Error as error:
         yield f"{database.name}: {str(error).partition(chr(10))[0]}"
         return
-    for block in _damaged_blocks(database):
+    for block in _damaged_blocks(database, block_bytes):
         yield f"{database.name}: block {block} does not match its checksum; an index, or a part that is not used"
 
 
-def _damaged_blocks(database: Path) -> list[int]:
-    """The blocks of a DuckDB file that do not match the checksum in front of each.
+def _damaged_blocks(database: Path, block_bytes: int) -> list[int]:
+    """The blocks of a DuckDB file, of so many bytes, that do not match the checksum in front of each.
 
     DuckDB checks a block when it reads it, and reads indexes seldom. Nothing is said of a file that is laid out in
     another way than is known here (DuckDB's storage, `src/common/checksum.cpp`).
@@ -68,7 +69,7 @@ def _damaged_blocks(database: Path) -> list[int]:
             return []
         found = []
         number = 0
-        while len(block := file.read(_BLOCK_BYTES)) == _BLOCK_BYTES:
+        while len(block := file.read(block_bytes)) == block_bytes:
             if not _matches(block):
                 found.append(number)
             number += 1

@@ -1,5 +1,6 @@
 """How windows lie in files: whatever a report said is read again to the bit, from files of every release."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from contract.histogram import LINEAR, flatten
 from contract.summary import Summary
 from service.stores.embedded import counts, forms
 from service.stores.embedded.segment import Segment
-from service.stores.embedded.segments import Origin, merged, windows_in, write_segment
+from service.stores.embedded.segments import UNREADABLE, Origin, fault_of, merged, origin_of, windows_in, write_segment
 from service.stores.series import WHOLE, Series, SeriesIndex, User
 from service.stores.sorted_windows import SCHEMA
 from tests.support.recordings import CPU
@@ -152,6 +153,22 @@ def test_windows_of_the_original_are_whole_numbers() -> None:
     found = stored(windows, 1)
     assert_same(forms.read(found), windows)
     assert found["mean"].null_count == 300 and found["variance"].null_count > 270
+
+
+def test_a_bit_that_flips_in_a_footer_is_a_damaged_file(tmp_path: Path) -> None:
+    written = write_segment(
+        tmp_path, 1, [sampled(np.random.default_rng(6), 20)], index_of(0), Origin(after=1, through=2)
+    )
+    path = tmp_path / written.file
+    whole = path.read_bytes()
+    footer = int.from_bytes(whole[-8:-4], "little") + 8
+    for place in range(len(whole) - footer, len(whole), 5):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        assert fault_of(path, written.rows, written.checksum), f"byte {place}"
+        with contextlib.suppress(*UNREADABLE):
+            origin_of(path)
 
 
 def test_any_program_reads_the_counts_of_a_file(tmp_path: Path, duck: duckdb.DuckDBPyConnection) -> None:
