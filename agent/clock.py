@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+import threading
 import time
 from array import array
 from collections.abc import Callable, Iterable
@@ -25,26 +26,37 @@ class Timeline:
       that windows do not overlap.
     - A wall clock that goes back further is believed: the windows that follow overlap the earlier ones in time,
       and an end that was given out already moves on by a millisecond.
+
+    Windows that wait already when they get the service's time are given their ends here too. Any thread may ask.
     """
 
     def __init__(self, given_out: Iterable[int] = ()) -> None:
         """`given_out`: the ends of earlier runs, oldest first."""
         self._ends = array("q", given_out)
         self._newest = max(self._ends, default=0)
+        self._previous = self._ends[-1] if self._ends else None
+        """Where the window ended that was placed last."""
+        self._lock = threading.Lock()
 
     def place(self, start_ms: int, duration_s: float) -> tuple[int, int]:
         """The start and end, in epoch milliseconds, of a window that began at `start_ms` by the wall clock."""
         end_ms = start_ms + max(1, round(duration_s * 1000))
-        if self._ends and start_ms < self._ends[-1] < end_ms:
-            start_ms = self._ends[-1]
-        # A search through all of them, for as long as a clock that went back has not caught up.
-        while end_ms <= self._newest and end_ms in self._ends:
-            end_ms += 1
-        self._newest = max(self._newest, end_ms)
-        self._ends.append(end_ms)
-        if len(self._ends) > 2 * REMEMBERED:
-            del self._ends[:-REMEMBERED]
+        if self._previous is not None and start_ms < self._previous < end_ms:
+            start_ms = self._previous
+        self._previous = end_ms = self.give_out(end_ms)
         return start_ms, end_ms
+
+    def give_out(self, end_ms: int) -> int:
+        """The first end from this one on, in epoch milliseconds, that no window has; it is this one's from now on."""
+        with self._lock:
+            # A search through all of them, for as long as a clock that went back has not caught up.
+            while end_ms <= self._newest and end_ms in self._ends:
+                end_ms += 1
+            self._newest = max(self._newest, end_ms)
+            self._ends.append(end_ms)
+            if len(self._ends) > 2 * REMEMBERED:
+                del self._ends[:-REMEMBERED]
+            return end_ms
 
 
 class Clock(Protocol):

@@ -1,12 +1,11 @@
 """Reports that the service refuses while one of the two clocks is off: they are not invalid, and are not lost."""
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from agent.clock import DATE_S, ServiceTime, steady_s
+from agent.clock import DATE_S, ServiceTime, Timeline, steady_s
 from agent.spool import Spool
 from agent.spool_file import SpooledReport
 from contract.report import FUTURE_MS, decode_report, encode, report_id
@@ -18,8 +17,6 @@ RESENT_WAIT_S = DATE_S
 """The least wait before what was refused is sent again as it was."""
 SLACK_MS = 5000
 """By so much the service's clock may have gone on since it refused a report, or be known wrongly."""
-_REMEMBERED = 1000
-"""How many of the ends that were given are kept in mind: windows of a few milliseconds may get the same one."""
 _END = "/end_timestamp"
 
 
@@ -44,15 +41,15 @@ class Mistimed:
       about once more.
     """
 
-    def __init__(self, spool: Spool, service_time: ServiceTime | None) -> None:
-        """Without a `service_time` times stay as they are."""
+    def __init__(self, spool: Spool, service_time: ServiceTime | None, timeline: Timeline | None = None) -> None:
+        """Without a `service_time` times stay as they are; new ends come from the `timeline` of all windows."""
         self._spool = spool
         self._time = service_time
+        self._timeline = timeline or Timeline(spool.given_out())
         self._earlier = spool.newest
         """The last report of earlier runs, of which it is not known what they sent."""
         self._perhaps_taken: set[int] = set()
         self._asked_again: set[int] = set()
-        self._ends: deque[int] = deque(maxlen=_REMEMBERED)
 
     def sent_in_vain(self, entries: Iterable[SpooledReport]) -> None:
         """Note that these were sent without a word on what became of them."""
@@ -103,9 +100,8 @@ class Mistimed:
             # Damaged on disk. It goes as it is, and is put aside when the service refuses it.
             return entry
         start_ms, end_ms = max(0, report.start_timestamp + by_ms), max(0, report.end_timestamp + by_ms)
-        while end_ms in self._ends:
-            end_ms += 1
-        self._ends.append(end_ms)
+        # A window that was made meanwhile may have that one.
+        end_ms = self._timeline.give_out(end_ms)
         moved = msgspec.structs.replace(
             report, start_timestamp=start_ms, end_timestamp=end_ms, report_id=report_id(report.user_id, end_ms)
         )

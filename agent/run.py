@@ -124,9 +124,11 @@ def _delivery(
     connect = partial(Connection, settings.url, token, proxy, settings.tls(settings.url))
     connection = connect()
     service_time = ServiceTime()
-    sender = ReportSender(spool, connection, DeadLetters(directory), Backoff(), service_time=service_time)
-    _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
     timeline = Timeline(spool.given_out())
+    sender = ReportSender(
+        spool, connection, DeadLetters(directory), Backoff(), service_time=service_time, timeline=timeline
+    )
+    _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
     if not settings.remote:
         heartbeat = HeartbeatFile(directory, partial(_heartbeat, settings, me, spool, sender, failing, lambda: own))
         sender.on_attempt = partial(heartbeat.beat, _BEAT_S)

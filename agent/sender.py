@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from agent.clock import ServiceTime
+from agent.clock import ServiceTime, Timeline
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.mistimed import RESENT_WAIT_S, Mistimed
 from agent.spool import Spool
@@ -117,8 +117,12 @@ class ReportSender:
         *,
         misconfigured_wait_s: float = MISCONFIGURED_WAIT_S,
         service_time: ServiceTime | None = None,
+        timeline: Timeline | None = None,
     ) -> None:
-        """`service_time` is told of the service's clock, and places windows by it; without one nobody asks for it."""
+        """`service_time` is told of the service's clock, and places windows by it; without one nobody asks for it.
+
+        `timeline` is that of whoever makes the reports, from which windows that are placed anew get their ends.
+        """
         self.refused = 0
         """How many reports the service has refused since the agent started."""
         self._refusals = Seldom()
@@ -132,7 +136,7 @@ class ReportSender:
         self._backoff = backoff
         self._misconfigured_wait_s = misconfigured_wait_s
         self._time = service_time
-        self._mistimed = Mistimed(spool, service_time)
+        self._mistimed = Mistimed(spool, service_time, timeline)
         self._is_told = service_time is None
         self._limit = MAX_REPORTS
         self._problem: str | None = None

@@ -8,9 +8,9 @@ from threading import Thread
 
 import pytest
 
-from agent.clock import ServiceTime
+from agent.clock import ServiceTime, Timeline, steady_s
 from agent.connection import Connection
-from agent.mistimed import HOLD_S
+from agent.mistimed import HOLD_S, Mistimed
 from agent.sender import DeadLetters, ReportSender
 from agent.spool import Spool
 from contract.metrics import Distribution, Memory
@@ -212,3 +212,20 @@ def test_an_outage_in_which_nothing_could_be_sent_leaves_nothing_in_doubt(tmp_pa
     assert len(service.ends()) == 4
     assert one.aside == 0
     assert_near(service, service.ends()[1:], -3 * DAY_S)
+
+
+def test_a_window_that_gets_the_services_time_gets_no_end_of_another(tmp_path: Path) -> None:
+    known, timeline, spool = ServiceTime(), Timeline(), Spool(tmp_path, 10**9, 10**9)
+    ended_ms = now_ms()
+    memory = Memory(utilization=Distribution(mean=0.5))
+    report = Report("u", ended_ms - 1, ended_ms, 1, "Linux", "12", [memory], report_id=report_id("u", ended_ms))
+    spool.put(encode(report), ended_ms, is_placed=False)
+    # The service is three days behind; what was made since then has its time already, every millisecond of it.
+    moment = steady_s()
+    known.heard(ended_ms / 1000 - 3 * DAY_S, moment, moment)
+    made = {timeline.place(ended_ms - 3 * DAY_MS + place, 0.001)[1] for place in range(-4000, 4000)}
+    (placed,) = Mistimed(spool, known, timeline).place(spool.peek(1, 1 << 20))
+    spool.close()
+    assert abs(placed.end_ms - ended_ms + 3 * DAY_MS) < 10_000
+    assert placed.end_ms not in made
+    assert timeline.place(placed.end_ms - 1, 0.001)[1] != placed.end_ms
