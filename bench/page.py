@@ -92,6 +92,8 @@ def _measured(folder: Path, machines: int, options: Any) -> list[str]:
     if not folder.exists():
         _load(folder, machines, options.windows)
     with loadlens(folder) as server, sync_playwright() as playwright:
+        # A service that was just begun still imports what pages need, of which bench/start.py tells.
+        server.ask("GET", "/api/v1/users?limit=1")
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--headless", "--no-sandbox"]
         )
@@ -140,8 +142,6 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
     sizes: dict[str, float] = {}
     session.send("Network.enable")
     session.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
-    # A service that was just begun still imports what pages need, of which bench/start.py tells.
-    server.ask("GET", "/api/v1/users?limit=1")
     page.goto(server.url)
     page.wait_for_selector("html[data-shown]")
     _drawn_after(page, 0)
