@@ -191,6 +191,20 @@ def selected(
     return Selected(states, ordered, shown)
 
 
+def _found(
+    cache: FleetCache,
+    wanted: Selection,
+    quantity: Quantity,
+    range_ms: tuple[int, int],
+    alerting: frozenset[str],
+    now_ms: int,
+) -> tuple[Machines, Selected]:
+    """All machines with their statistics over a range, and those of them that are meant."""
+    with cache.lock:
+        machines = machines_in(cache, quantity, range_ms)
+    return machines, selected(machines, wanted, quantity, alerting, now_ms)
+
+
 def names_shown(
     cache: FleetCache,
     wanted: Selection,
@@ -208,9 +222,7 @@ def names_shown(
             known = _known(cache)
         alike = meant(known, text=wanted.text, os_type=wanted.os_type, label=wanted.label)
         return frozenset(names_of(known, alike))
-    with cache.lock:
-        machines = machines_in(cache, quantity, range_ms)
-    found = selected(machines, wanted, quantity, alerting, now_ms)
+    machines, found = _found(cache, wanted, quantity, range_ms, alerting, now_ms)
     return frozenset(names_of(machines, found.shown))
 
 
@@ -227,9 +239,7 @@ def numbers_of(
 
     Blocks; raises StoreUnavailable.
     """
-    with cache.lock:
-        machines = machines_in(cache, quantity, range_ms)
-    found = selected(machines, wanted, quantity, alerting, now_ms)
+    machines, found = _found(cache, wanted, quantity, range_ms, alerting, now_ms)
     shown = found.shown[slice(*page)].tolist()
     return [document_of(machines, place, found.states, _EXACT) for place in shown], len(found.shown)
 
