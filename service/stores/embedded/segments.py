@@ -230,6 +230,7 @@ def fault_of(path: Path, rows: int | None = None, checksum: str | None = None) -
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = sum(len(batch) for batch in file.iter_batches(_ROW_GROUP))
+        origin_of(path)
     except FileNotFoundError:
         return "it is gone"
     except UNREADABLE as error:

@@ -366,7 +366,7 @@ class EmbeddedStore(KnownUsers):
             with self._connection.cursor() as sorting:
                 windows = files.merged(sorting, self._raw, old, self._index.nobody)
                 new = self._written(cursor, windows, self._origin_of_all(old), effort)
-        except duckdb.Error:
+        except (duckdb.Error, *files.UNREADABLE):
             if self._damage.is_found(old):
                 return True  # the others are left
             raise

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from base64 import b64decode, b64encode
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Question, StoreError
 from service.stores.embedded import catalog, forms
 from service.stores.embedded.catalog import MIGRATIONS
+from service.stores.embedded.segments import UNREADABLE, origin_of
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.systems import NOT_RECORDED
 from tests.support.five_weeks import END_MS, START_MS
@@ -55,6 +57,29 @@ def test_a_folder_may_have_any_name_and_is_made(tmp_path: Path, name: str) -> No
     assert mean(store) == mean(store, rate_ms=1000) == [0.5]
     store.close()
     assert (folder / FILE).is_file()
+
+
+def test_a_file_whose_footer_is_damaged_holds_no_compaction_up(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    for last in range(1, 9):
+        recording = Recording()
+        recording.cpu(Machine("one"), START_MS + last * HOUR_MS, np.array([0.25, 0.75]))
+        store.add(last, recording.reports)
+        store.flush()
+    first, *_ = sorted((tmp_path / "raw").glob("*.parquet"))
+    whole = first.read_bytes()
+    # What it was made of is said as JSON, within Arrow's schema; all pages are whole.
+    schema = pq.read_metadata(first).metadata[b"ARROW:schema"]
+    wrong = b64encode(b64decode(schema).replace(b'{"after"', b'["after"'))
+    assert len(wrong) == len(schema) and wrong != schema
+    first.write_bytes(whole.replace(schema, wrong))
+    with pytest.raises(UNREADABLE):
+        origin_of(first)
+    while store.compact():
+        pass
+    assert store.problem is not None and first.name in store.problem
+    assert len([*(tmp_path / "raw").glob("*.parquet")]) < 8
+    store.close()
 
 
 def test_a_file_of_an_older_version_is_upgraded_and_keeps_its_content(folder: Path) -> None:
