@@ -1,6 +1,7 @@
 """The composition root: settings in, application out."""
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import logging
@@ -9,9 +10,8 @@ import sys
 import threading
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-import falcon
 import falcon.asgi
 from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
@@ -27,7 +27,7 @@ from service.http.query_strings import RefuseUnknownParameters
 from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.health import Health, Ready, member_looks, other_looks, refusing_looks, unasked_tokens_look
 from service.http.resources.ingest import Metrics
-from service.http.routing import HEALTH, REPORTS, Slashes, elsewhere, under
+from service.http.routing import HEALTH, REPORTS, Slashes, elsewhere, ending, under
 from service.http.token_limits import AddressLimit
 from service.parts import Service
 from service.settings import ServiceSettings
@@ -36,6 +36,7 @@ from service.tls import Tls
 
 _log = logging.getLogger("loadlens.service")
 _SWITCH_S, _PAUSE_S = 0.0005, 0.002
+_OUR_OWN = frozenset({"agent", "analytics", "contract", "service"})
 _LATER = ("service.answering", "service.stores.engine")
 _LATER_EMBEDDED = (
     "service.stores.embedded.reading", "service.stores.embedded.ends", "service.stores.embedded.dump",
@@ -100,8 +101,8 @@ class Application(falcon.asgi.App[Request, Response]):
             return
         below = under(self.path_prefix, scope)
         app, scope = (elsewhere, scope) if below is None else (super().__call__, below)
-        if self.rest is not None and below is not None and not _is_early(scope):
-            await self.rest.is_there()
+        if self.rest is not None and below is not None and not _is_early(scope) and not await self.rest.is_there():
+            app = ending
         if scope["type"] == "http":
             await self.service.requests.answer(app, scope, receive, send)
         else:
@@ -122,25 +123,32 @@ class _Rest:
     ) -> None:
         self._app, self._service, self._settings, self._authentication = app, service, settings, authentication
         self._coming: asyncio.Task[None] | None = None
-        self._hurried = threading.Event()
+        self._imports = _Imports()
         self.problem: str | None = None
         """Why it cannot be imported."""
 
     def begin(self) -> None:
-        """Import it, in a thread."""
-        if self._coming is None:
+        """Import it, in a thread, unless the service ends."""
+        if self._coming is None and not self._imports.is_ended:
             self._coming = asyncio.get_running_loop().create_task(self._come())
 
-    async def is_there(self) -> None:
-        """Wait until it is answered."""
-        self._hurried.set()
+    def end(self) -> None:
+        """Import no more, unless somebody waits for it: to close the store is not to wait for what nobody needs."""
+        self._imports.end()
+
+    async def is_there(self) -> bool:
+        """Wait until it is answered; false where it is not any more, as the service ends."""
+        self._imports.hurry()
         self.begin()
-        assert self._coming is not None
-        await asyncio.shield(self._coming)
+        if self._coming is not None:
+            await asyncio.shield(self._coming)
+        return self._app.rest is None
 
     async def _come(self) -> None:
         try:
-            await asyncio.to_thread(preload, self._settings, self._hurried)
+            await asyncio.to_thread(preload, self._settings, self._imports)
+        except _Ended:
+            return
         except Exception as error:
             self.problem = f"nothing can be asked: {error}"
             _log.exception("what answers questions cannot be imported")
@@ -162,22 +170,49 @@ class _Rest:
             service.read_ahead()
 
 
-class _Pauses:
-    """Lets others have the interpreter for a moment before each module that this thread imports; an import hook."""
+class _Ended(ImportError):
+    """Nobody needs what would be imported."""
 
-    def __init__(self, hurried: threading.Event) -> None:
-        self._hurried = hurried
+
+class _Imports:
+    """Imports of one thread beside others' work; an import hook, which is asked before each module.
+
+    Until it is hurried it lets the others have the interpreter for a moment each time. Once it is ended, it begins none
+    of our own modules: of them nothing is left half done, as may be of a library whose import is broken off.
+    """
+
+    def __init__(self) -> None:
+        self._hurried = threading.Event()
+        self._thread: int | None = None
+        self.is_ended = False
+
+    def hurry(self) -> None:
+        """Make no more pauses: somebody waits for it, and has it whole."""
+        self._hurried.set()
+
+    def end(self) -> None:
+        """Come to an end where nobody waits for it."""
+        self.is_ended = not self._hurried.is_set()
+        self._hurried.set()
+
+    def __enter__(self) -> Self:
         self._thread = threading.get_ident()
+        sys.meta_path.insert(0, self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Nothing is found here: whoever is asked next finds it."""
         if threading.get_ident() == self._thread:
             self._hurried.wait(_PAUSE_S)
+            if self.is_ended and name.partition(".")[0] in _OUR_OWN:
+                raise _Ended(f"{name} is not needed any more")
 
 
-def preload(settings: ServiceSettings, hurried: threading.Event | None = None) -> None:
+def preload(settings: ServiceSettings, imports: _Imports | None = None) -> None:
     """Import what questions and pages need: it takes longer than all that a start waits for.
-
-    Where it may be `hurried`, it leaves the interpreter to other threads as well as it can until then.
 
     Also for a process that forks several: they share the memory of what it has imported.
     """
@@ -185,15 +220,11 @@ def preload(settings: ServiceSettings, hurried: threading.Event | None = None) -
     gc.disable()
     # Reports come in on another thread meanwhile, which is to have the interpreter as soon as it asks.
     sys.setswitchinterval(_SWITCH_S)
-    pauses: Any = None if hurried is None else _Pauses(hurried)
-    if pauses is not None:
-        sys.meta_path.insert(0, pauses)
     try:
-        for module in (*_LATER, *(_LATER_EMBEDDED if settings.store == "embedded" else ())):
-            importlib.import_module(module)
+        with imports or contextlib.nullcontext():
+            for module in (*_LATER, *(_LATER_EMBEDDED if settings.store == "embedded" else ())):
+                importlib.import_module(module)
     finally:
-        if pauses is not None:
-            sys.meta_path.remove(pauses)
         sys.setswitchinterval(interval_s)
         if collects:
             gc.enable()

@@ -86,7 +86,10 @@ class _Uvicorn(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _log.info("the service ends: requests under way go on for a moment")
-        self.config.app.service.end_streams()  # type: ignore[union-attr]  # it is our Application
+        app: Any = self.config.app
+        if app.rest is not None:
+            app.rest.end()
+        app.service.end_streams()
         await super().shutdown(sockets)
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     up = _Up(settings, _config(argv))
     # However it is ended: by Ctrl-C, by a supervisor, by closing the terminal.
     _on_end(signal.default_int_handler)
+    sys.unraisablehook = _interrupt_again
     try:
         up.run()
     except KeyboardInterrupt:
@@ -237,6 +239,14 @@ def _config(argv: Sequence[str]) -> str | None:
     parser.add_argument("--config")
     config: str | None = parser.parse_known_args(argv)[0].config
     return config
+
+
+def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
+    """A hook: Ctrl-C in a callback, as the import of a module has some, goes to no caller and ends nothing."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        threading.Timer(_LOOK_EVERY_S, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _on_end(handler: "signal._HANDLER") -> None:

@@ -315,4 +315,4 @@ def _pixels(cells: Floats, edges: Places, scale: float) -> npt.NDArray[np.uint8]
 
 
 def _listed(values: Doubles) -> list[float | None]:
-    return [None if value != value else round(value, 6) for value in values.tolist()]
+    return [None if value != value else value for value in values.tolist()]

@@ -34,7 +34,7 @@ SILENT_MS: Final = 10 * MINUTE_MS
 """A machine is silent that has not reported for so long."""
 _FRESH_S: Final = 5.0
 _EXACT: Final = 15
-"""Digits of a number that is not only shown."""
+"""Digits of a number: whoever shows fewer rounds it once, not again after us."""
 _TOP: Final = 10
 _MAX_VALUES: Final = 100
 """So many values of a label are named, those of most machines: a label that tells each machine apart is no choice."""
@@ -241,7 +241,7 @@ def numbers_of(
     """
     machines, found = _found(cache, wanted, quantity, range_ms, alerting, now_ms)
     shown = found.shown[slice(*page)].tolist()
-    return [document_of(machines, place, found.states, _EXACT) for place in shown], len(found.shown)
+    return [document_of(machines, place, found.states) for place in shown], len(found.shown)
 
 
 def names_of(machines: Machines, which: Places | Mask) -> list[str]:
@@ -305,7 +305,7 @@ def order_of(machines: Machines, sort: Sort, descending: bool, places: Places) -
     return np.argsort(-values if descending else values, kind="stable")
 
 
-def document_of(machines: Machines, place: int, states: dict[str, Mask], digits: int = 6) -> dict[str, Any]:
+def document_of(machines: Machines, place: int, states: dict[str, Mask]) -> dict[str, Any]:
     """A machine as the picture's header has it."""
     numbers = {name: float(getattr(machines, name)[place]) for name in ("mean", "p95", "maximum", "change")}
     return {
@@ -315,7 +315,7 @@ def document_of(machines: Machines, place: int, states: dict[str, Mask], digits:
         "labels": machines.labels[place],
         "seen": int(machines.seen_ms[place]),
         "states": [name for name in ("hot", "idle", "silent", "alerting") if states[name][place]],
-    } | {name: None if value != value else round(value, digits) for name, value in numbers.items()}
+    } | {name: None if value != value else round(value, _EXACT) for name, value in numbers.items()}
 
 
 def extremes(machines: Machines, states: dict[str, Mask], *, highest: bool) -> list[dict[str, Any]]:

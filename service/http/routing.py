@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
 
@@ -34,15 +35,25 @@ def under(prefix: str, scope: dict[str, Any]) -> dict[str, Any] | None:
     return scope | {"root_path": prefix, "path": path[len(prefix) :] or "/", "raw_path": behind or b"/"}
 
 
-async def elsewhere(scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI application that says 404 to what is not under the prefix."""
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close"})
-        return
-    problem = {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Nothing is at this path."}
-    headers = [(b"content-type", b"application/problem+json")]
-    await send({"type": "http.response.start", "status": 404, "headers": headers})
-    await send({"type": "http.response.body", "body": msgspec.json.encode(problem)})
+def _saying(status: int, title: str, detail: str) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """An ASGI application that answers everything with a problem."""
+    problem = msgspec.json.encode({"type": "about:blank", "title": title, "status": status, "detail": detail})
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
+        headers = [(b"content-type", b"application/problem+json")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": problem})
+
+    return app
+
+
+elsewhere = _saying(404, "Not Found", "Nothing is at this path.")
+"""An ASGI application that says 404 to what is not under the prefix."""
+ending = _saying(503, "Service Unavailable", "The service ends; ask again once it has started.")
+"""One that says 503 to what comes too late."""
 
 
 class Slashes:

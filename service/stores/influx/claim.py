@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -160,7 +161,7 @@ class Claim:
                 raise self._in_use(other)
         if self._since is None and self._was_just_cut_short():
             # What it sent last InfluxDB may still be busy with, and would write after it was read what there is.
-            time.sleep(min(self._stale_s * (1.0 - _FRESH), _UNDER_WAY_S))
+            sleep(min(self._stale_s * (1.0 - _FRESH), _UNDER_WAY_S))
         since = max([times.now_ms(), *(one.since + 1 for one in before)])
         self._tell(_ASKS, since)
         end = time.monotonic() + _RIVALS_S
@@ -174,7 +175,7 @@ class Claim:
             if first.phase == _HAS or first.owner < self._owner or looked > end:
                 self._tell(_GAVE_UP, since)
                 raise self._in_use(first)
-            time.sleep(_LOOK_S)
+            sleep(_LOOK_S)
         self._tell(_HAS, since)
         self._since, self._confirmed, self._doubted = since, looked, False
         self._note(since)

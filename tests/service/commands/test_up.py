@@ -31,12 +31,13 @@ NOBODY = "http://127.0.0.1:9"
 class Up:
     """A running `up`, in a process group of its own as a shell would start it."""
 
-    def __init__(self, data_dir: Path, *arguments: str, **env: str) -> None:
+    def __init__(self, data_dir: Path, *arguments: str, code: str = "", **env: str) -> None:
         self.data_dir = data_dir
+        program = ["-c", code] if code else ["-m", "service", "up"]
         self.out, self.err = data_dir.with_suffix(".out"), data_dir.with_suffix(".err")
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "service", "up", "--port", "0", "--data-dir", str(data_dir), *arguments],
+                [sys.executable, *program, "--port", "0", "--data-dir", str(data_dir), *arguments],
                 cwd=ROOT, env=clean_environment(**env), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True,
             )  # fmt: skip
@@ -277,6 +278,34 @@ def test_ctrl_c_during_the_loading_ends_it_too(up: Callable[..., Up]) -> None:
     ctrl_c(running)
     assert running.end() == 0
     running.assert_no_child_left()
+    assert running.complaints == ""
+
+
+INTERRUPTED = """
+import os, signal, sys
+from service.commands import up
+
+class Interrupted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        sum(range(10))  # the signal is handled between two steps
+
+class Demonstrated(up._Up):
+    def _demonstrate(self):
+        del_me = Interrupted()
+        del del_me
+        return super()._demonstrate()
+
+up._Up = Demonstrated
+sys.exit(up.main(sys.argv[1:]))
+"""
+"""Ctrl-C comes while something is cleaned up: what is raised there goes to no caller."""
+
+
+def test_ctrl_c_in_a_callback_is_not_lost(up: Callable[..., Up]) -> None:
+    running = up("--demo", code=INTERRUPTED)
+    assert running.end() == 0
+    assert "Stopped." in running.said
     assert running.complaints == ""
 
 

@@ -100,7 +100,7 @@ def test_another_folder_goes_on_soon_where_the_process_is_known_to_have_ended(
     opening: Open, influx: RunningInflux, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("service.stores.influx.claim.time.sleep", waits.append)
+    monkeypatch.setattr("service.stores.influx.claim.sleep", waits.append)
     opening("one").close()
     code = (
         "import os, sys; from pathlib import Path; from analytics.sources.influx_address import Address, Credentials;"
