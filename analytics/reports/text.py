@@ -48,7 +48,10 @@ def level(share: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of two shares, such as `+1.2 points`."""
-    return "unknown" if math.isnan(difference) else f"{difference * 100:+.1f} points"
+    if math.isnan(difference):
+        return "unknown"
+    text = f"{difference * 100:+.1f}"
+    return f"{text if float(text) else '0.0'} points"  # what shows as nothing has no sign
 
 
 def count(value: float) -> str:

@@ -14,10 +14,11 @@ export function shown(value, unit = "1", digits = 1) {
   return `${text}${prefix}`;
 }
 
-/** A difference of shares, in percentage points. */
+/** A difference of shares, in percentage points; one that shows as nothing has no sign. */
 export function difference(value) {
   if (value === null || value === undefined) return "–";
-  return `${value > 0 ? "+" : ""}${(100 * value).toFixed(1)} pp`;
+  const text = (100 * value).toFixed(1);
+  return Number(text) === 0 ? "0.0 pp" : `${value > 0 ? "+" : ""}${text} pp`;
 }
 
 export const whole = (value) => Math.round(value).toLocaleString("en-US");
