@@ -91,9 +91,9 @@ class IngestOutcome:
 def main() -> None:
     """Measure and print a table."""
     parser = Options(__doc__)
-    parser.size("--seconds", 30, tiny=1, help="how long each is measured")
+    parser.size("--seconds", 30, tiny=3, help="how long each is measured")
     parser.size("--warm-up", 3, tiny=0, help="seconds of load before each")
-    parser.size("--connections", 64, tiny=64, help="that wrk keeps busy")
+    parser.size("--connections", 64, tiny=8, help="that wrk keeps busy")
     parser.shared("--only", "--folder", "--fleet")
     options = parser.parse()
     if not installed("wrk"):
@@ -207,6 +207,8 @@ def measured(contestant: IngestContestant, folder: Path, load: OfferedLoad) -> t
             wrk(contestant, server, replace(load, seconds=load.warm_up_s), day_ago)
         before = server.metrics() if contestant.is_ours else {}
         outcome = wrk(contestant, server, load, day_ago + 6 * 3_600_000)
+        if not outcome.requests:
+            raise RuntimeError(f"{contestant.name}: no answer in {load.seconds} s")
         if outcome.refused or outcome.broken:
             raise RuntimeError(f"{contestant.name}: {outcome.refused} refused, {outcome.broken} connections broken")
         if not contestant.is_ours:
@@ -264,7 +266,8 @@ def _settled(server: Server) -> dict[str, float]:
 
     def is_settled() -> bool:
         seen.append(server.metrics())
-        return seen[-1]["loadlens_reports_accepted_total"] == seen[-2]["loadlens_reports_accepted_total"]
+        now, before = (one["loadlens_reports_accepted_total"] for one in (seen[-1], seen[-2]))
+        return now == before > 0
 
     wait_until(is_settled, _SETTLE_S, "taking the last reports", every=_QUIET_S)
     return seen[-1]
