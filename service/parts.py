@@ -131,7 +131,9 @@ class Service:
         )  # fmt: skip
         self.report_maker = ReportMaker(settings.tls_certificate, own_address)
         self.schedules = Schedules(self.control, self.audit)
-        self.scheduler = ReportScheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
+        self.scheduler = ReportScheduler(
+            self.schedules, partial(self._make_scheduled, _own_address(settings)), is_mine=self._evaluates_rules
+        )
         self.answering: Answers | None = None
         """What only questions need; set when it is imported (`service.app`)."""
         self.is_open = False

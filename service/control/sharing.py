@@ -223,6 +223,8 @@ class Sharing:
             db.execute(f"DELETE FROM {table} WHERE {column} = ?", (value.key,))
         if not value.rows.get(kind.table):
             db.execute(f"DELETE FROM {kind.table} WHERE {kind.key} = ?", (value.key,))
+            if isinstance(value.key, int):
+                _never_again(db, kind.table, value.key)
         for table in _tables(kind):
             for row in value.rows.get(table, ()):
                 # A process of another release may have columns that are not here, and the other way round.
@@ -318,6 +320,12 @@ def _revision_of(db: sqlite3.Connection, kind: SharedRecords, key: RecordKey) ->
 
 def _note(db: sqlite3.Connection, kind: SharedRecords, key: RecordKey, revision: int) -> None:
     db.execute("INSERT OR REPLACE INTO shared_record VALUES (?, ?, ?)", (kind.table, key, revision))
+
+
+def _never_again(db: sqlite3.Connection, table: str, number: int) -> None:
+    """Have later rows of a table with AUTOINCREMENT get higher numbers than one that was here, or never was."""
+    if not db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table)).rowcount:
+        db.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, number))
 
 
 def _forget_notes(db: sqlite3.Connection) -> None:

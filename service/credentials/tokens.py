@@ -252,12 +252,12 @@ class Tokens:
         return self._control.attempt(lambda: self._change_alone(token_id, actor, action, changed))
 
     def _change_alone(self, token_id: str, actor: Actor, action: str, changed: Callable[[Token], Token]) -> Token:
+        before = self._tokens[token_id]
+        if before.revoked_ms is not None:
+            raise TokenRefused("it is revoked; make another")
+        token = changed(before)
+        self._refuse_to_lock_out(before, token)
         with self._control.transaction() as db:
-            before = self._tokens[token_id]
-            if before.revoked_ms is not None:
-                raise TokenRefused("it is revoked; make another")
-            token = changed(before)
-            self._refuse_to_lock_out(before, token)
             db.execute("DELETE FROM credentials_token WHERE id = ?", (token_id,))
             insert(db, token)
             self._note(db, actor, action, before, token)
@@ -283,8 +283,14 @@ class Tokens:
         if before.role != "admin" or not before.is_valid(now_ms) or after.is_valid(now_ms):
             return
         others = (one for one in list(self._tokens.values()) if one.role == "admin" and one.id != before.id)
-        if not any(one.is_valid(now_ms) for one in others):
+        stays = next((one for one in others if one.is_valid(now_ms)), None)
+        if stays is None:
             raise TokenRefused("it is the last token with the role admin; make another first")
+        if self._control.sharers:
+            # Another process may end that one just now, as this one stays. Each shares the one that it counts on first,
+            # as it is: then the other's end is refused, or this is.
+            with self._control.transaction() as db:
+                db.execute("UPDATE credentials_token SET name = name WHERE id = ?", (stays.id,))
 
     def _note(self, db: sqlite3.Connection, actor: Actor, action: str, before: Token | None, after: Token) -> None:
         self._audit.note(

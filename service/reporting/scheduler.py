@@ -23,9 +23,11 @@ Make = Callable[[ReportRequest, int], Awaitable[FinishedReport | ReportRefused]]
 class ReportScheduler:
     """Everything here runs on the event loop; what was due while the service was down is made once, when it is back."""
 
-    def __init__(self, schedules: Schedules, make: Make) -> None:
+    def __init__(self, schedules: Schedules, make: Make, is_mine: Callable[[], bool] = lambda: True) -> None:
+        """`is_mine` says whether this process is the one of a cluster that makes them."""
         self.schedules = schedules
         self._make = make
+        self._is_mine = is_mine
         self._task: asyncio.Task[None] | None = None
         self.failed = 0
         """Runs that made no report."""
@@ -52,7 +54,12 @@ class ReportScheduler:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def make_due(self) -> None:
-        """Make the reports that are due now. Raises ControlError; what is not done then stays due."""
+        """Make the reports that are due now, if that is up to this process. Raises ControlError.
+
+        What is not done stays due.
+        """
+        if not self._is_mine():
+            return
         for schedule in await asyncio.to_thread(self.schedules.due, times.now_ms()):
             await self._run(schedule)
 

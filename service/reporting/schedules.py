@@ -1,12 +1,16 @@
 """Schedules: which reports are made by themselves, when, and what came of it, kept in the control database.
 
 The last report that was made is kept with its schedule, compressed. A run that fails is said, and leaves it as it was.
+The processes of a cluster have the same schedules and reports. A report is kept in pieces, each a record of its own, as
+a message of NATS holds no more than 1 MiB: the new ones are put beside those of the report before, then the schedule
+says which to read, then the old ones go.
 """
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
@@ -17,7 +21,7 @@ from contract import times
 from contract.report import MAX_USER_ID
 from contract.times import MINUTE_MS
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, RecordKey, SharedRecords
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: Final[tuple[Day, ...]] = get_args(Day)
@@ -28,6 +32,7 @@ MAX_BYTES: Final = 8 << 20
 RETRY_MS: Final = 10 * MINUTE_MS
 RETRIES: Final = 3
 """A run that fails is tried again so often, so long after; then it waits for its next day."""
+_PIECE_BYTES = 256 << 10
 _STEPS = [
     """
     CREATE TABLE reporting_schedule (
@@ -43,7 +48,30 @@ _STEPS = [
         policy TEXT,
         content BLOB
     ) STRICT;
-    """
+    """,
+    f"""
+    CREATE TABLE reporting_piece (
+        id TEXT PRIMARY KEY,
+        schedule INTEGER NOT NULL,
+        side INTEGER NOT NULL,
+        part INTEGER NOT NULL,
+        content BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX reporting_piece_by_schedule ON reporting_piece (schedule, side, part);
+    ALTER TABLE reporting_schedule ADD COLUMN side INTEGER;
+    WITH RECURSIVE piece (schedule, part) AS (
+        SELECT id, 0 FROM reporting_schedule WHERE content IS NOT NULL
+        UNION ALL
+        SELECT schedule, part + 1 FROM piece
+        WHERE (part + 1) * {_PIECE_BYTES} < (SELECT length(content) FROM reporting_schedule WHERE id = schedule)
+    )
+    INSERT INTO reporting_piece
+    SELECT schedule || '.0.' || part, schedule, 0, part,
+        (SELECT substr(content, part * {_PIECE_BYTES} + 1, {_PIECE_BYTES}) FROM reporting_schedule WHERE id = schedule)
+    FROM piece;
+    UPDATE reporting_schedule SET side = 0 WHERE content IS NOT NULL;
+    ALTER TABLE reporting_schedule DROP COLUMN content;
+    """,
 ]
 _COLUMNS = "id, definition, created_ms, next_ms, tries, ran_ms, failure, made_ms"
 
@@ -118,9 +146,14 @@ class Schedules:
         self.forgotten = 0
         """How often machines were forgotten: a report that was begun before may still name one."""
         control.migrate("reporting", _STEPS)
+        for table in ("reporting_piece", "reporting_schedule"):
+            control.shared.append(SharedRecords(table, "id", _heard))
 
     def add(self, timing: Timing, actor: Actor) -> Schedule:
         """Keep one; raises TooManySchedules."""
+        return self._control.attempt(lambda: self._add(timing, actor))
+
+    def _add(self, timing: Timing, actor: Actor) -> Schedule:
         now_ms = times.now_ms()
         with self._control.transaction() as db:
             (count,) = db.execute("SELECT count(*) FROM reporting_schedule").fetchone()
@@ -160,41 +193,56 @@ class Schedules:
         """
         query = f"SELECT {_COLUMNS} FROM reporting_schedule WHERE ran_ms > ? OR created_ms > ?"
         for schedule in self._understood(self._control.read(query, (now_ms, now_ms))):
-            next_ms = min(schedule.next_ms, schedule.timing.next_after(now_ms))
-            with self._control.transaction() as db:
-                db.execute(
-                    "UPDATE reporting_schedule SET created_ms = min(created_ms, ?), ran_ms = min(ran_ms, ?),"
-                    " next_ms = ? WHERE id = ?",
-                    (now_ms, now_ms, next_ms, schedule.id),
-                )
+            self._control.attempt(partial(self._set_back, schedule, now_ms))
         query = f"SELECT {_COLUMNS} FROM reporting_schedule WHERE next_ms <= ? ORDER BY next_ms, id"
         return [*self._understood(self._control.read(query, (now_ms,)))]
 
+    def _set_back(self, schedule: Schedule, now_ms: int) -> None:
+        next_ms = min(schedule.next_ms, schedule.timing.next_after(now_ms))
+        with self._control.transaction() as db:
+            db.execute(
+                "UPDATE reporting_schedule SET created_ms = min(created_ms, ?), ran_ms = min(ran_ms, ?),"
+                " next_ms = ? WHERE id = ?",
+                (now_ms, now_ms, next_ms, schedule.id),
+            )
+
     def report(self, number: int) -> KeptReport | None:
         """The last report that a schedule has made; None where there is none."""
-        rows = self._control.read("SELECT content, policy FROM reporting_schedule WHERE id = ?", (number,))
-        if not rows or rows[0][0] is None:
+        rows = self._control.read(
+            "SELECT policy, content FROM reporting_schedule AS schedule JOIN reporting_piece AS piece"
+            " ON piece.schedule = schedule.id AND piece.side = schedule.side WHERE schedule.id = ? ORDER BY part",
+            (number,),
+        )
+        if not rows:
             return None
-        return KeptReport(zlib.decompress(rows[0][0]), rows[0][1])
+        return KeptReport(zlib.decompress(b"".join(content for _, content in rows)), rows[0][0])
 
     def delete(self, number: int, actor: Actor) -> bool:
         """Forget one with its report; False where there is none."""
+        return self._control.attempt(lambda: self._delete(number, actor))
+
+    def _delete(self, number: int, actor: Actor) -> bool:
         with self._control.transaction() as db:
             row = db.execute("DELETE FROM reporting_schedule WHERE id = ? RETURNING definition", (number,)).fetchone()
             if row is not None:
                 self._audit.note(db, actor, "schedule", _target(number), before=row[0].encode())
+                db.execute("DELETE FROM reporting_piece WHERE schedule = ?", (number,))
             return row is not None
 
     def drop(self, user: str) -> None:
         """Forget what is about this machine: its schedules, and reports that may name it, which are made anew."""
         self.forgotten += 1
+        self._control.attempt(lambda: self._drop(user))
+
+    def _drop(self, user: str) -> None:
         with self._control.transaction() as db:
             db.execute("DELETE FROM reporting_schedule WHERE user = ?", (user,))
             db.execute(
-                "UPDATE reporting_schedule SET content = NULL, policy = NULL, made_ms = NULL, next_ms = ?, tries = 0"
-                " WHERE content IS NOT NULL",
+                "UPDATE reporting_schedule SET side = NULL, policy = NULL, made_ms = NULL, next_ms = ?, tries = 0"
+                " WHERE side IS NOT NULL",
                 (times.now_ms(),),
             )
+            db.execute("DELETE FROM reporting_piece")
 
     def note_made(self, schedule: Schedule, report: KeptReport, forgotten: int) -> None:
         """Keep what a run has made that began when `self.forgotten` was `forgotten`; else it is made again."""
@@ -203,23 +251,40 @@ class Schedules:
             failure = f"The report is too large to be kept: {len(packed) >> 20} MB, compressed, of {MAX_BYTES >> 20} MB"
             self.note_failed(schedule, f"{failure}. Choose a shorter range, or one machine.", again=False)
             return
+        self._control.attempt(lambda: self._note_made(schedule, packed, report.policy, forgotten))
+
+    def _note_made(self, schedule: Schedule, packed: bytes, policy: str, forgotten: int) -> None:
         with self._control.transaction() as db:
-            if forgotten != self.forgotten:
+            row = db.execute("SELECT side FROM reporting_schedule WHERE id = ?", (schedule.id,)).fetchone()
+            # It may have been deleted meanwhile, by another process too.
+            if forgotten != self.forgotten or row is None:
                 return
+            side = 0 if row[0] is None else 1 - row[0]
+            db.execute("DELETE FROM reporting_piece WHERE schedule = ? AND side = ?", (schedule.id, side))
+            for part, start in enumerate(range(0, len(packed), _PIECE_BYTES)):
+                db.execute(
+                    "INSERT INTO reporting_piece VALUES (?, ?, ?, ?, ?)",
+                    (f"{schedule.id}.{side}.{part}", schedule.id, side, part, packed[start : start + _PIECE_BYTES]),
+                )
             now_ms = times.now_ms()
             _end(db, schedule, now_ms, schedule.timing.next_after(now_ms), 0, None)
             db.execute(
-                "UPDATE reporting_schedule SET made_ms = ?, policy = ?, content = ? WHERE id = ?",
-                (now_ms, report.policy, packed, schedule.id),
+                "UPDATE reporting_schedule SET made_ms = ?, policy = ?, side = ? WHERE id = ?",
+                (now_ms, policy, side, schedule.id),
             )
+            db.execute("DELETE FROM reporting_piece WHERE schedule = ? AND side <> ?", (schedule.id, side))
 
     def note_failed(self, schedule: Schedule, failure: str, *, again: bool) -> None:
         """Say why a run made no report; `again` where it may help to try once more soon."""
         now_ms = times.now_ms()
         again = again and schedule.tries < RETRIES
         next_ms = now_ms + RETRY_MS if again else schedule.timing.next_after(now_ms)
-        with self._control.transaction() as db:
-            _end(db, schedule, now_ms, next_ms, schedule.tries + 1 if again else 0, failure)
+
+        def note() -> None:
+            with self._control.transaction() as db:
+                _end(db, schedule, now_ms, next_ms, schedule.tries + 1 if again else 0, failure)
+
+        self._control.attempt(note)
 
 
 def _end(
@@ -234,6 +299,10 @@ def _end(
 def _schedule(row: tuple[Any, ...]) -> Schedule:
     number, definition, *rest = row
     return Schedule(number, msgspec.json.decode(definition, type=Timing), *rest)
+
+
+def _heard(keys: Collection[RecordKey]) -> None:
+    """Nothing: all of it is read from the tables."""
 
 
 def _target(number: int) -> str:

@@ -8,11 +8,13 @@ import httpx
 import pytest
 
 from tests.support.influxd import RunningInflux, need
+from tests.support.nats_cluster import RunningNats, need_nats
 from tests.support.running import RunningService
 
 StartService = Callable[..., RunningService]
 
 _numbers = count(1)
+_names = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +65,17 @@ def start(data_dir: Path) -> Iterator[StartService]:
     yield start
     for service in started:
         service.kill()
+
+
+@pytest.fixture(scope="session")
+def one_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNats]:
+    """A server of NATS that all tests share; each takes streams of a name of its own. Left out where none is there."""
+    need_nats()
+    with RunningNats(tmp_path_factory.mktemp("nats"), 1) as nats:
+        yield nats
+
+
+@pytest.fixture
+def name() -> str:
+    """What no other test calls its streams and its database."""
+    return f"fleet-{next(_names)}"

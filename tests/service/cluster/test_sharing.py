@@ -1,4 +1,7 @@
-"""What operators decide (settings, rules, silences, annotations, tokens): kept by one process, or alike by many."""
+"""What operators decide, kept alike by several processes: joining, being away, NATS that is away or another copy.
+
+What holds of one process too is in `tests/service/control/test_contract.py`.
+"""
 
 import asyncio
 import threading
@@ -13,84 +16,23 @@ import pytest
 
 from contract import times
 from contract.agent_protocol import AgentState
-from contract.agent_settings import DesiredSettings
 from contract.report import Report, decode_report
-from service.agents.layers import ALL, Layer
+from service.agents.layers import ALL
 from service.agents.remote_configuration import RemoteConfiguration
-from service.alerts.repository import RuleRepository, Silence
-from service.alerts.rules import Rule, parse_rule
-from service.annotations import Annotation, AnnotationFilter, Annotations
-from service.cluster.bucket import ControlBucket
-from service.cluster.connection import Cluster, ClusterAddress
-from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase, ControlError
-from service.control.sharing import Sharing
-from service.credentials.sessions import Sessions
-from service.credentials.tokens import TokenRefused, Tokens
+from service.cluster.connection import Cluster
+from service.control.database import ControlError
+from service.credentials.tokens import TokenRefused
 from service.http.resources.health import unasked_tokens_look
 from tests.support.agent_states import state
+from tests.support.deciding import OPERATOR, DecidingProcesses, any_version, count_at_once, rule_of
+from tests.support.deciding import DecidingProcess as Process
 from tests.support.nats_cluster import RunningNats
 from tests.support.nats_copies import renumber
 from tests.support.reports import as_json, small
 from tests.support.running import wait_until
 
 pytestmark = pytest.mark.server
-OPERATOR = Actor("operator", "127.0.0.1", "anna")
-RULE = {"name": "busy", "kind": "threshold", "metric": "cpuLoadAvg", "above": 0.9, "for": "1m"}
 MINUTE_MS = 60_000
-
-
-class Process:
-    """What a process keeps of what operators decide; with a bucket of a cluster, or by itself."""
-
-    def __init__(self, folder: Path, cluster: Cluster | None = None) -> None:
-        self.control = ControlDatabase(folder / "control.db")
-        self.audit = Audit(self.control)
-        self.tokens = Tokens(self.control, self.audit)
-        self.sessions = Sessions(self.control, self.audit, self.tokens)
-        self.repository = RuleRepository(self.control, self.audit, "journal")
-        self.annotations = Annotations(self.control, self.audit)
-        self.agents = RemoteConfiguration(self.control, self.audit, 100)
-        self.layers = self.agents.layers
-        self.sharing: Sharing | None = None
-        if cluster is not None:
-            self.bucket = ControlBucket(cluster)
-            self.sharing = Sharing(self.control, self.audit, self.bucket)
-
-    def close(self) -> None:
-        if self.sharing is not None:
-            self.sharing.close()
-        self.control.close()
-
-    def set(self, target: str, **settings: object) -> Layer:
-        """Put settings of a target in place of what there is."""
-        wanted = DesiredSettings(**settings)  # type: ignore[arg-type]
-        return self.layers.change(target, OPERATOR, lambda layer: _with(layer, wanted))
-
-    def annotate(self, text: str) -> Annotation:
-        return self.annotations.add(1000, 1000, text, ["deploy"], "*", OPERATOR)
-
-    @property
-    def annotated(self) -> list[Annotation]:
-        return self.annotations.page(AnnotationFilter(), after=None, limit=1000, newest_first=False)
-
-    @property
-    def silences(self) -> list[Silence]:
-        return self.repository.silences(times.now_ms())
-
-    @property
-    def trail(self) -> list[tuple[str, str]]:
-        """The actions and targets of the audit trail, oldest first."""
-        entries = self.audit.entries(target=None, before=None, limit=1000)
-        return [(entry["action"], entry["target"]) for entry in reversed(entries)]
-
-    def opens(self, text: str) -> bool:
-        """Whether a token lets anybody in."""
-        return self.tokens.identity(text, times.now_ms(), "127.0.0.1") is not None
-
-
-def _with(layer: Layer, settings: DesiredSettings) -> Layer:
-    return Layer(layer.target, layer.rank, settings)
 
 
 def saying(**members: Any) -> AgentState:
@@ -104,131 +46,23 @@ def reporting(user: str) -> Report:
     return decode_report(as_json(small(user, times.now_ms(), agent=status)))
 
 
-def rule_of(**members: object) -> Rule:
-    return parse_rule(RULE | members)
-
-
-def any_version(version: int) -> None:
-    """Whatever there is may be changed."""
-
-
 @pytest.fixture
 def new_process(one_node: RunningNats, name: str, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Makes processes of one cluster, each with a folder and a connection of its own; None for one that is alone."""
-    made: list[tuple[Process, Cluster | None]] = []
+    processes = DecidingProcesses(tmp_path)
 
     def new(folder: str, address: str | None = one_node.address(name)) -> Process:
-        cluster = None if address is None else Cluster(ClusterAddress.parse(address))
-        made.append((Process(tmp_path / folder, cluster), cluster))
-        return made[-1][0]
+        return processes.open(folder, address)
 
-    def end(process: Process) -> None:
-        place = [one for one, _ in made].index(process)
-        _, cluster = made.pop(place)
-        process.close()
-        if cluster is not None:
-            cluster.close()
-
-    new.end = end  # type: ignore[attr-defined]
+    new.end = processes.end  # type: ignore[attr-defined]
     yield new
-    for process, _ in [*made]:
-        end(process)
-
-
-@pytest.fixture(params=["alone", "in a cluster"])
-def again(request: pytest.FixtureRequest, new_process: Callable[..., Process]) -> Callable[[], Process]:
-    """Opens the process, or ends it and opens it again."""
-    opened: list[Process] = []
-
-    def again() -> Process:
-        if opened:
-            new_process.end(opened.pop())  # type: ignore[attr-defined]
-        opened.append(new_process("data") if request.param == "in a cluster" else new_process("data", None))
-        return opened[-1]
-
-    return again
+    processes.end_all()
 
 
 @pytest.fixture
 def two(new_process: Callable[..., Process]) -> SimpleNamespace:
     """Two processes of a cluster."""
     return SimpleNamespace(a=new_process("a"), b=new_process("b"))
-
-
-# Alone or in a cluster
-
-
-def test_what_is_decided_is_kept_over_a_restart(again: Callable[[], Process]) -> None:
-    process = again()
-    process.set(ALL.text, samples=20)
-    process.set("agent:web-1", samples=30)
-    process.repository.change_rule("busy", rule_of(), OPERATOR, any_version)
-    silence = process.repository.add_silence("busy", "*", times.now_ms() + MINUTE_MS, "", OPERATOR)
-    note = process.annotate("a deploy")
-    made = process.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
-    trail = process.trail
-    process = again()
-    assert process.layers.desired("web-1", "Linux", {})[0].samples == 30
-    assert process.layers.desired("web-2", "Linux", {})[0].samples == 20
-    assert process.repository.rules()["busy"][0] == rule_of()
-    assert process.silences == [silence]
-    assert process.annotated == [note]
-    assert process.opens(made.text)
-    assert process.trail == trail
-
-
-def test_what_is_deleted_stays_deleted_over_a_restart(again: Callable[[], Process]) -> None:
-    process = again()
-    process.set(ALL.text, samples=20)
-    process.layers.change(ALL.text, OPERATOR, lambda layer: None)
-    process.repository.change_rule("busy", rule_of(), OPERATOR, any_version)
-    process.repository.change_rule("busy", None, OPERATOR, any_version)
-    process.repository.end_silence(process.repository.add_silence("*", "*", 2**50, "", OPERATOR).id, OPERATOR)
-    process.annotations.delete(process.annotate("a deploy").id, OPERATOR)
-    made = process.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
-    process.tokens.revoke(made.token.id, actor=OPERATOR)
-    process = again()
-    assert process.layers.get(ALL.text).revision == 0
-    assert (process.repository.rules(), process.silences, process.annotated) == ({}, [], [])
-    assert not process.opens(made.text)
-
-
-def test_a_change_that_is_refused_leaves_all_as_it_was(again: Callable[[], Process]) -> None:
-    process = again()
-    version = process.repository.change_rule("busy", rule_of(), OPERATOR, any_version)
-    trail = process.trail
-
-    def refuse(found: int) -> None:
-        assert found == version
-        raise ValueError("another version")
-
-    with pytest.raises(ValueError, match="another version"):
-        process.repository.change_rule("busy", rule_of(above=0.5), OPERATOR, refuse)
-    assert process.repository.rules() == {"busy": (rule_of(), version)}
-    assert process.trail == trail
-
-
-def test_many_who_change_the_same_at_once_lose_nothing(again: Callable[[], Process]) -> None:
-    process = again()
-    count_at_once([process, process], 20)
-    assert process.layers.get(ALL.text).settings.samples == 40
-
-
-def count_at_once(processes: list[Process], times_each: int) -> None:
-    """Have each process count in the same setting, at the same time."""
-
-    def count(process: Process) -> None:
-        for _ in range(times_each):
-            process.layers.change(
-                ALL.text, OPERATOR,
-                lambda layer: _with(layer, DesiredSettings(samples=(layer.settings.samples or 0) + 1)),
-            )  # fmt: skip
-
-    threads = [threading.Thread(target=count, args=(process,)) for process in processes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 # Several processes
@@ -267,7 +101,7 @@ def test_what_one_process_takes_back_no_other_has(two: SimpleNamespace) -> None:
 
 
 def test_processes_that_change_the_same_at_once_lose_nothing(two: SimpleNamespace) -> None:
-    count_at_once([two.a, two.b], 20)
+    count_at_once([two.a, two.b], ALL.text, 20)
     for process in (two.a, two.b):
         wait_until(lambda process=process: process.layers.get(ALL.text).settings.samples == 40, "all that was counted")  # type: ignore[misc]
 

@@ -1,7 +1,9 @@
 """Schedules of reports: when they are due, what is kept of them, and what is said where a run fails."""
 
 import asyncio
+import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -180,6 +182,42 @@ def test_where_too_many_reports_are_being_made_it_stays_due(control: ControlData
     run(schedules, busy)
     [one] = schedules.due(MINUTE_MS)
     assert (one.ran_ms, one.failure) == (None, None)
+
+
+def test_of_a_cluster_one_process_makes_what_is_due(control: ControlDatabase, schedules: Schedules) -> None:
+    schedules.add(FLEET, ME)
+    make_due(control)
+
+    async def make(request: ReportRequest, schedule: int) -> FinishedReport:
+        return finished(request)
+
+    is_mine = False
+    scheduler = ReportScheduler(schedules, make, is_mine=lambda: is_mine)
+    asyncio.run(scheduler.make_due())
+    assert len(schedules.due(times.now_ms())) == 1
+    is_mine = True
+    asyncio.run(scheduler.make_due())
+    assert schedules.due(times.now_ms()) == []
+
+
+@pytest.mark.parametrize("size", [1, 256 << 10, (256 << 10) + 1, 2_000_000])
+def test_reports_of_an_older_release_are_kept(tmp_path: Path, size: int) -> None:
+    report = KeptReport(os.urandom(size), "default-src 'none'")
+    packed = zlib.compress(report.content)
+    control = ControlDatabase(tmp_path / "control.db")
+    control.migrate("reporting", limits._STEPS[:1])
+    with control.transaction() as db:
+        db.executemany(
+            "INSERT INTO reporting_schedule (definition, created_ms, next_ms, made_ms, policy, content)"
+            " VALUES (?, 1, 1, 1, ?, ?)",
+            [(msgspec.json.encode(FLEET).decode(), report.policy, content) for content in (packed, None, packed)],
+        )
+    schedules = Schedules(control, Audit(control))
+    assert [one.timing for one in schedules.all()] == [FLEET] * 3
+    assert [schedules.report(number) for number in (1, 2, 3)] == [report, None, report]
+    schedules.note_made(schedules.all()[0], PAGE, 0)
+    assert [schedules.report(number) for number in (1, 2, 3)] == [PAGE, None, report]
+    control.close()
 
 
 def test_a_machine_that_is_forgotten_is_in_no_schedule_and_in_no_report(
