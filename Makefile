@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What a service and an agent need, which is a fifth of it all: `make run` waits for no more.
 RUNNING := $(VENV)/.running
+# What tests start and no program of ours imports: it wants other versions than these do.
+S3 := $(VENV)/s3/.installed
 # Bytecode is made of what is imported, when it is, and kept whatever the environment says: without it each program that
 # starts, of the hundreds that tests start, compiles all that it imports, which is half of its work.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,6 +45,11 @@ $(STAMP): $(RUNNING) requirements/all.txt
 	@$(INSTALL) --require-hashes -r requirements/all.txt
 	@touch $(STAMP)
 
+$(S3): $(RUNNING) requirements/s3.txt
+	@"$(PYTHON)" -m venv $(VENV)/s3
+	@$(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements/s3.txt
+	@touch $(S3)
+
 .PHONY: run
 run: $(RUNNING) ## Run the service on http://localhost:8888 and an agent for this machine
 	@exec $(BIN)/loadlens-service up
@@ -63,7 +70,7 @@ test: setup ## Run the tests that need no server, no browser and no patience (AR
 	$(PYTEST) --hypothesis-profile=quick -m "not server and not slow" $(ARGS)
 
 .PHONY: test-all
-test-all: setup ## Run all tests: also those of many draws, and with real services, InfluxDB and Chromium
+test-all: setup $(S3) ## Run all tests: also those of many draws, and with real services, InfluxDB and Chromium
 	$(PYTEST) $(ARGS)
 
 .PHONY: faults
@@ -75,7 +82,7 @@ faults-cluster: setup ## The same for a cluster: three nodes of NATS, InfluxDB, 
 	$(BIN)/python -m tests.support.cluster_campaign --rounds $(or $(ROUNDS),10) $(if $(FAULT),"$(FAULT)")
 
 .PHONY: coverage
-coverage: setup ## Run all tests and show which branches of contract, agent and the stores they miss
+coverage: setup $(S3) ## Run all tests and show which branches of contract, agent and the stores they miss
 	$(PYTEST) --cov=contract --cov=agent --cov=service.stores --cov-branch --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: lint
@@ -139,6 +146,7 @@ hashes: ## Write requirements/ anew, with the versions of requirements.lock
 	$(COMPILE) pyproject.toml --extra service --extra cluster --constraint requirements.lock --output-file requirements/service.txt
 	$(COMPILE) pyproject.toml --all-extras --constraint requirements.lock --output-file requirements/all.txt
 	printf 'hatchling>=1.27\neditables>=0.5\n' | $(COMPILE) - --constraint requirements.lock --output-file requirements/build.txt
+	printf 'flask>=3\nflask-cors>=5\nmoto[s3]>=5\n' | $(COMPILE) - --output-file requirements/s3.txt
 	printf 'cyclonedx-bom>=7\npip-audit>=2.9\n' | $(COMPILE) - --output-file requirements/tools.txt
 	rm -rf build
 

@@ -208,14 +208,21 @@ def _near(path: Path) -> list[_FilePlace]:
     return [_FilePlace(one) for one in (sorted(path.rglob("*.parquet")) if path.is_dir() else [path])]
 
 
-def _far(address: str) -> list[_FilePlace]:
-    """The files at an address that fsspec knows. Raises ValueError where it does not."""
+def files_at(address: str) -> tuple[Any, str]:
+    """The file system of fsspec that an address names, and the path in it. Raises ValueError where none is known."""
     try:
         import fsspec
 
-        files, path = fsspec.core.url_to_fs(address)
+        from analytics.sources import s3
+
+        return s3.buckets(address) if address.partition("://")[0] in s3.SCHEMES else fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"{address}: {error}; pip install 'loadlens[dask]', and s3fs for s3://") from None
+        raise ValueError(f"{address}: {error}; pip install 'loadlens[dask]', and what fsspec needs for it") from None
+
+
+def _far(address: str) -> list[_FilePlace]:
+    """The files at an address that fsspec knows. Raises ValueError where it does not."""
+    files, path = files_at(address)
     if path.endswith(".parquet"):
         return [_FilePlace(path, files)]
     return [_FilePlace(one, files) for one in sorted(files.find(path)) if one.endswith(".parquet")]

@@ -50,7 +50,7 @@ class ExportSettings(ServiceAddress, frozen=True, kw_only=True):
     to: Annotated[
         str,
         Meta(
-            min_length=1, description="A folder, or what fsspec knows, such as s3:// (which needs s3fs).",
+            min_length=1, description="A folder, a bucket of S3, or what else fsspec knows.",
             extra={"metavar": "FOLDER", "examples": ["/srv/export", "s3://bucket/loadlens"]},
         ),
     ]  # fmt: skip
@@ -107,14 +107,12 @@ class Export:
         """Raises ExportError where there is no such file system."""
         self._source = source
         self._rate, self._parts = settings.rate, settings.parts
-        try:
-            import fsspec
+        from analytics.sources.parquet import files_at
 
-            self._files, self._root = fsspec.core.url_to_fs(settings.to)
-        except (ImportError, ValueError) as error:
-            raise ExportError(
-                f"--to {settings.to}: {error}; pip install 'loadlens[dask]', and s3fs for s3://"
-            ) from None
+        try:
+            self._files, self._root = files_at(settings.to)
+        except ValueError as error:
+            raise ExportError(f"--to {error}") from None
 
     def metric(self, name: str) -> Iterator[tuple[str, int]]:
         """Write the days of a metric that are over and not there as they are; each with its rows, 0 where unchanged.

@@ -69,7 +69,7 @@ def cluster() -> Iterator[Client]:
     """Two processes of Dask."""
     with dask.config.set({"distributed.admin.tick.limit": "60s", "distributed.comm.timeouts.connect": "60s"}):
         with LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=":0"
         ) as processes:
             with Client(processes) as client:  # type: ignore[no-untyped-call]
                 yield client

@@ -1,10 +1,14 @@
 """Summaries of all machines as Parquet files: they answer as where they came from, and are written once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
+from dask.distributed import Client as DaskClient
+from dask.distributed import LocalCluster
 
 import analytics
 from analytics import connect
@@ -13,6 +17,7 @@ from analytics.sources.base import Source
 from analytics.sources.parquet import Files
 from contract.settings import SettingsError
 from service.commands.export import Export, ExportedMetric, ExportError, ExportSettings, written
+from tests.support.s3_server import BUCKET, RunningS3, need_s3
 
 HOSTS = 40
 
@@ -135,3 +140,99 @@ def test_dask_reads_a_partition_for_each_file(source: Source, tmp_path: Path) ->
         trend = analytics.fleet_trend(frame, "1d").frame
     expected = analytics.fleet_trend(source.fleet("cpuUtilization", rate="1h", by="user"), "1d").frame
     pd.testing.assert_frame_equal(trend, expected, rtol=1e-10)
+
+
+# A bucket of S3
+
+
+@pytest.fixture(scope="module")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
+    """A server, where one is installed."""
+    need_s3()
+    with RunningS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: RunningS3, monkeypatch: pytest.MonkeyPatch) -> RunningS3:
+    """The server, which clients are told of."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.mark.server
+def test_what_was_exported_to_s3_answers_as_where_it_came_from(source: Source, s3: RunningS3) -> None:
+    to = f"s3://{BUCKET}/whole"
+    assert exported(source, to, rate="1h")[1:] == (3, 0, HOSTS * 72)
+    assert exported(source, to, rate="1h")[1:] == (0, 3, 0)
+    with connect(to) as files:
+        expected = source.fleet("cpuUtilization", rate="1h", by="user")
+        answered = files.fleet("cpuUtilization", rate="1h", by="user")
+        pd.testing.assert_frame_equal(plain(answered), plain(expected), rtol=1e-12)
+    with connect(f"{to}/cpuUtilization/day=2026-03-02/part-000.parquet") as file:
+        assert set(file.users().index) < set(source.users().index)
+
+
+@pytest.mark.server
+def test_of_s3_only_days_that_changed_are_written_again(tmp_path: Path, s3: RunningS3) -> None:
+    to = f"s3://{BUCKET}/again"
+    frame = measured("2026-03-02T23:59")
+    early = frame[frame["user"] != "host-3"]
+    assert exported(source_of(tmp_path / "a", early[early.index < "2026-03-02"]), to, parts=40).days == 1
+    names = s3.names("again")
+    assert exported(source_of(tmp_path / "b", frame), to, parts=40)[1:3] == (2, 0)
+    with connect(to) as files:
+        assert files.fleet("cpuUtilization", rate="1d", stat="count")["value"].sum() == len(frame)
+    # Of a machine that was forgotten the file goes, if it was its only one.
+    assert exported(source_of(tmp_path / "c", early), to, parts=40)[1:3] == (2, 0)
+    kept = [name for name in s3.names("again") if name.endswith((".parquet", ".json"))]
+    assert [name for name in kept if "day=2026-03-02" not in name] == names
+
+
+@pytest.mark.server
+def test_a_day_that_fails_half_way_is_not_in_s3(source: Source, s3: RunningS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there stays, and the day is written when it can be."""
+    to = f"s3://{BUCKET}/half"
+    export = Export(source, ExportSettings(to=to, rate="1h"))
+    days = export.metric("cpuUtilization")
+    assert next(days)[0] == "2026-03-01"
+    before = s3.names("half")
+
+    def fail(self: Export, metric: str, day_ms: int) -> Iterator[pd.DataFrame]:
+        yield from slices(self, metric, day_ms)
+        raise OSError("the service is gone")
+
+    slices = Export._slices
+    with monkeypatch.context() as patch:
+        patch.setattr(Export, "_slices", fail)
+        with pytest.raises(OSError, match="gone"):
+            next(days)
+    assert s3.names("half") == before
+    assert exported(source, to, rate="1h")[1:3] == (2, 1)
+
+
+@pytest.mark.server
+def test_processes_of_a_dask_cluster_read_from_s3(source: Source, s3: RunningS3) -> None:
+    to = f"s3://{BUCKET}/dask"
+    exported(source, to, rate="1h", parts=2)
+    with (
+        dask.config.set({"distributed.admin.tick.limit": "60s", "distributed.comm.timeouts.connect": "60s"}),
+        connect(to) as files,
+        LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=":0"
+        ) as cluster,
+        DaskClient(cluster),  # type: ignore[no-untyped-call]
+    ):
+        assert isinstance(files, Files)
+        trend = analytics.fleet_trend(files.dask_frame("cpuUtilization"), "1d").frame
+    expected = analytics.fleet_trend(source.fleet("cpuUtilization", rate="1h", by="user"), "1d").frame
+    pd.testing.assert_frame_equal(trend, expected, rtol=1e-10)
+
+
+@pytest.mark.server
+def test_a_bucket_that_is_not_there_is_said(source: Source, s3: RunningS3) -> None:
+    with pytest.raises(OSError, match="nobody-s"):
+        exported(source, "s3://nobody-s/export", rate="1h")
+    with pytest.raises(OSError, match="nobody-s"):
+        connect("s3://nobody-s/export")
