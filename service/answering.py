@@ -14,8 +14,8 @@ from service.credentials.openid import CALLBACK, OpenId
 from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.dashboard.analysis import Analyst
-from service.dashboard.fleet import read_ahead
 from service.dashboard.matrix import FleetCache
+from service.dashboard.reading_ahead import read_ahead
 from service.http.authentication import Authentication
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand

@@ -58,6 +58,11 @@ def unpack(column: pa.BinaryArray | pa.LargeBinaryArray) -> Histograms:
         return Histograms.empty()
     lengths = np.diff(offsets)
     data = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+    if not np.any(lengths & 1):
+        # Pairs of bytes and nothing else, as of windows and of buckets of few samples.
+        pairs = data.view(_FORMS[0].pair)
+        rows = np.repeat(np.arange(len(lengths)), lengths >> 1)
+        return Histograms(rows, pairs["bin"].astype(np.int32), pairs["count"].astype(np.int64))
     form_of = np.where(lengths % 2 == 0, 0, np.where(lengths % 4 == 1, 1, 2))
     padding = np.array([form.padding for form in _FORMS])[form_of]
     width = np.array([form.pair.itemsize for form in _FORMS])[form_of]

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.arguments import number
@@ -72,6 +73,18 @@ def _quantiles(histograms: Histograms, minimum: Floats, maximum: Floats, q: floa
     value = _values(bins)  # type: ignore[arg-type]  # bins do hash; a protocol cannot say so
     values[rows] = np.clip(value[found - bins.first], minimum[rows], maximum[rows])
     return values
+
+
+def quantiles_of_counts(
+    counts: npt.NDArray[np.integer], minimum: Floats, maximum: Floats, q: float, bins: Bins
+) -> Floats:
+    """The same of histograms as a table: a row for each window, a column for each bin from the first to the last."""
+    reached = np.cumsum(counts, axis=1, dtype=np.int64)
+    total = reached[:, -1]
+    rank = np.maximum(np.ceil(q * total), 1)
+    found = np.argmax(reached >= rank[:, None], axis=1)
+    value = _values(bins)  # type: ignore[arg-type]  # as above
+    return np.where(total > 0, np.clip(value[found], minimum, maximum), np.nan)
 
 
 def _in_order(histograms: Histograms, rows: int) -> Histograms:

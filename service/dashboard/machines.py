@@ -5,7 +5,6 @@ Machines are told apart, filtered and sorted by exact statistics of their sample
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -92,22 +91,26 @@ class Machines:
 
 
 def machines_in(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) -> Machines:
-    """All machines with their statistics over a range (epoch ms, half-open). Raises StoreUnavailable."""
-    start_ms, end_ms = range_ms
-    before_ms = (2 * start_ms - end_ms, start_ms)
-    with ThreadPoolExecutor(1, "picture") as beside:
-        means = beside.submit(
-            cache.kept, f"mean {quantity.name}", before_ms, lambda: _means(cache, quantity, before_ms), _FRESH_S
-        )
-        now = cache.kept(f"whole {quantity.name}", range_ms, lambda: _whole(cache, quantity, range_ms), _FRESH_S)
-        before = means.result()
+    """All machines with their statistics over a range (epoch ms, half-open), but for `change`.
+
+    Raises StoreUnavailable.
+    """
+    now = cache.kept(f"whole {quantity.name}", range_ms, lambda: _whole(cache, quantity, range_ms), _FRESH_S)
     known = _known(cache)
     # A machine may have joined since the users were listed: it is there the next time.
-    by_row = np.full((4, len(cache.rows.names)), np.nan)
-    by_row[:3, now[0]] = now[1:]
-    by_row[3, before[0]] = before[1]
-    mean, p95, maximum, mean_before = by_row[:, known.rows]
-    return replace(known, mean=mean, p95=p95, maximum=maximum, change=mean - mean_before)
+    by_row = np.full((3, len(cache.rows.names)), np.nan)
+    by_row[:, now[0]] = now[1:]
+    mean, p95, maximum = by_row[:, known.rows]
+    return replace(known, mean=mean, p95=p95, maximum=maximum)
+
+
+def with_changes(cache: FleetCache, machines: Machines, quantity: Quantity, range_ms: tuple[int, int]) -> Machines:
+    """Machines of a range with their `change`: the range before it is read for that. Raises StoreUnavailable."""
+    before_ms = (2 * range_ms[0] - range_ms[1], range_ms[0])
+    rows, means = cache.kept(f"mean {quantity.name}", before_ms, lambda: _means(cache, quantity, before_ms), _FRESH_S)
+    by_row = np.full(len(cache.rows.names), np.nan)
+    by_row[rows] = means
+    return replace(machines, change=machines.mean - by_row[machines.rows])
 
 
 def _known(cache: FleetCache) -> Machines:
@@ -198,10 +201,14 @@ def _found(
     range_ms: tuple[int, int],
     alerting: frozenset[str],
     now_ms: int,
+    *,
+    changes: bool = False,
 ) -> tuple[Machines, Selected]:
-    """All machines with their statistics over a range, and those of them that are meant."""
+    """All machines with their statistics over a range, and those of them that are meant; their `change` where asked."""
     with cache.lock:
         machines = machines_in(cache, quantity, range_ms)
+        if changes or wanted.sort == "change":
+            machines = with_changes(cache, machines, quantity, range_ms)
     return machines, selected(machines, wanted, quantity, alerting, now_ms)
 
 
@@ -239,7 +246,7 @@ def numbers_of(
 
     Blocks; raises StoreUnavailable.
     """
-    machines, found = _found(cache, wanted, quantity, range_ms, alerting, now_ms)
+    machines, found = _found(cache, wanted, quantity, range_ms, alerting, now_ms, changes=True)
     shown = found.shown[slice(*page)].tolist()
     return [document_of(machines, place, found.states) for place in shown], len(found.shown)
 

@@ -8,9 +8,8 @@ and finer ones at its edges, and only what is not there, or has changed since, i
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.resampling import EVERYTHING_MS
-from analytics.frames.tiers import RAW, plan
+from analytics.frames.tiers import RAW, Piece, plan
 from contract.metrics import Quantity
 from service.dashboard.machine_rows import MachineRows
 from service.stores.base import Question, Store
@@ -41,9 +40,15 @@ _UNUSED_S: Final = 3600.0
 class _Key(NamedTuple):
     quantity: Quantity
     tier: int
-    """The width of the bucket in ms."""
-    number: int
-    """Its start over its width."""
+    """The width in ms of the buckets that it is read from."""
+    start_ms: int
+    end_ms: int
+    """One bucket of coarser rollups, so that ranges have them in common; a whole edge of a range of the finest."""
+
+    def is_in(self, buckets: Container[tuple[int, int]]) -> bool:
+        """Whether some of its buckets are among these, of a tier and by number."""
+        tier = self.tier
+        return any((tier, number) in buckets for number in range(self.start_ms // tier, self.end_ms // tier))
 
 
 class _Bucket:
@@ -98,7 +103,7 @@ class Totals:
         in_buckets = {(tier, end // tier) for end in ends for tier in self._store.tiers}
         with self._guard:
             for key, bucket in self._kept.items():
-                bucket.stale = bucket.stale or (key.tier, key.number) in in_buckets
+                bucket.stale = bucket.stale or key.is_in(in_buckets)
 
     @property
     def bytes(self) -> int:
@@ -112,19 +117,12 @@ class Totals:
         None where its buckets would be more than are kept. The quantity is a share. Raises StoreUnavailable.
         """
         pieces = [*plan(max(0, range_ms[0]), max(0, range_ms[1]), EVERYTHING_MS, self._store.tiers)]
-        keys = [
-            _Key(quantity, piece.tier, number)
-            for piece in pieces
-            if piece.tier != RAW
-            for number in range(piece.start_ms // piece.tier, piece.end_ms // piece.tier)
-        ]
+        keys = [key for piece in pieces if piece.tier != RAW for key in self._keys(quantity, piece)]
         if len(keys) * max(1, self._store.user_count) * _BYTES_A_MACHINE > MAX_BYTES:
             return None
         edges = [(_Bucket(), (piece.start_ms, piece.end_ms)) for piece in pieces if piece.tier == RAW]
         with ThreadPoolExecutor(_AT_ONCE, "picture") as beside:
-            of_edges = [
-                beside.submit(self._read, quantity, range_ms, EVERYTHING_MS, [edge]) for edge, range_ms in edges
-            ]
+            of_edges = [beside.submit(self._read, quantity, range_ms, [edge]) for edge, range_ms in edges]
             buckets = self._current(keys, beside)
             for read in of_edges:
                 read.result()
@@ -132,6 +130,11 @@ class Totals:
         for bucket in [*buckets, *(edge for edge, _ in edges)]:
             bucket.add_to(sums)
         return sums.statistics()
+
+    def _keys(self, quantity: Quantity, piece: Piece) -> Iterator[_Key]:
+        width = piece.end_ms - piece.start_ms if piece.tier == self._store.tiers[0] else piece.tier
+        for start_ms in range(piece.start_ms, piece.end_ms, width):
+            yield _Key(quantity, piece.tier, start_ms, start_ms + width)
 
     def _current(self, keys: Sequence[_Key], beside: ThreadPoolExecutor) -> list[_Bucket]:
         """The buckets as the store has them now."""
@@ -158,31 +161,36 @@ class Totals:
         return found
 
     def _read_run(self, run: Sequence[_Key], buckets: Sequence[_Bucket]) -> None:
-        first, tier = run[0], run[0].tier
-        self._read(first.quantity, (first.number * tier, (first.number + len(run)) * tier), tier, buckets)
+        self._read(run[0].quantity, (run[0].start_ms, run[-1].end_ms), buckets)
 
     def _runs(self, keys: Sequence[_Key]) -> Iterator[list[_Key]]:
-        """Buckets beside each other, as many as are read at once."""
+        """Those beside each other, as many as are read at once."""
         most = max(1, _READ_BYTES // (4 * len(BINS) * max(1, self._store.user_count)))
-        for _, run in groupby(enumerate(keys), lambda pair: (pair[1].tier, pair[1].number - pair[0])):
-            beside = [key for _, key in run]
-            for first in range(0, len(beside), most):
-                yield beside[first : first + most]
+        run: list[_Key] = []
+        for key in keys:
+            if run and (key.tier == self._store.tiers[0] or not _follows(key, run[-1]) or len(run) == most):
+                yield run
+                run = []
+            run.append(key)
+        if run:
+            yield run
 
-    def _read(
-        self, quantity: Quantity, range_ms: tuple[int, int], rate_ms: int, buckets: Sequence[_Bucket]
-    ) -> Sequence[_Bucket]:
-        """Fill buckets that lie one behind the other."""
+    def _read(self, quantity: Quantity, range_ms: tuple[int, int], buckets: Sequence[_Bucket]) -> Sequence[_Bucket]:
+        """Fill buckets of one width that lie one behind the other."""
+        start_ms, end_ms = range_ms
+        rate_ms = EVERYTHING_MS if len(buckets) == 1 else (end_ms - start_ms) // len(buckets)
         found = self._store.answer(
-            Question(quantity=quantity, start_ms=range_ms[0], end_ms=range_ms[1], rate_ms=rate_ms, by="user",
-                     histograms=True, cells="sums")
+            Question(quantity=quantity, start_ms=start_ms, end_ms=end_ms, rate_ms=rate_ms, by="user", histograms=True,
+                     cells="sums")
         )  # fmt: skip
         users = pd.CategoricalIndex(found.index)
         rows = self._rows.of(users.categories.tolist())[users.codes]
         numbers = found[["count", "total", "min", "max"]].to_numpy().T
-        bins, number = bins_of(found), found["bucket"].to_numpy() - range_ms[0] // rate_ms
-        for place, bucket in enumerate(buckets):
-            lines = np.flatnonzero(number == place) if len(buckets) > 1 else slice(None)
+        first = start_ms // rate_ms
+        edges = np.searchsorted(found["bucket"].to_numpy(), np.arange(first, first + len(buckets) + 1))
+        bins = bins_of(found)
+        for bucket, begin, end in zip(buckets, edges, edges[1:], strict=False):
+            lines = slice(begin, end)
             bucket.fill(rows[lines], numbers[:, lines], bins[lines])
         return buckets
 
@@ -197,3 +205,7 @@ class Totals:
                     return
                 taken -= bucket.bytes
                 del self._kept[key]
+
+
+def _follows(key: _Key, before: _Key) -> bool:
+    return (key.tier, key.start_ms) == (before.tier, before.end_ms)

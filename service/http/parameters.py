@@ -405,6 +405,12 @@ class PictureParameters(SelectionParameters, kw_only=True):
     resample_rate: Annotated[str, Meta(description="The width of a column.", extra_json_schema=_DURATION)] | None = None
     columns: Annotated[int, Meta(ge=1, le=1000, description="How many columns there may be.")] = 300
     rows: Annotated[int, Meta(ge=1, le=1000, description="How many rows of pixels there may be.")] = 400
+    tables: Annotated[
+        Literal["first", "last"],
+        Meta(
+            description="Where numbers and lists are: in the header, or as JSON behind the pixels, which come sooner."
+        ),
+    ] = "first"
 
 
 class AnalysisParameters(Struct, kw_only=True):

@@ -16,10 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.columns import Windows
 from analytics.frames.frame import unpacked
 from analytics.frames.kernel import Histograms
-from analytics.frames.statistics import quantiles
+from analytics.frames.statistics import quantiles_of_counts
 from contract.histogram import LINEAR
 from service.stores.sorted_windows import LoadedRows
 
@@ -203,15 +202,10 @@ class Sums:
 
     def statistics(self) -> pd.DataFrame:
         """`mean`, `p95` and `max` of each; NaN where there are no samples."""
-        row, column = np.divmod(np.flatnonzero(self.bins), len(BINS))
-        histograms = Histograms(row, (column + BINS.start).astype(np.int32), self.bins[row, column].astype(np.int64))
-        nothing = np.zeros(len(self.count), np.int64)
         with np.errstate(invalid="ignore"):
             mean = self.total / self.count
-        count = self.count.astype(np.int64)
-        windows = Windows(nothing, nothing, count, mean, mean, self.least, self.most, nothing, histograms)
-        p95 = quantiles(windows, 0.95, LINEAR)
-        return pd.DataFrame({"mean": mean, "p95": p95, "max": np.where(count > 0, self.most, np.nan)})
+        p95 = quantiles_of_counts(self.bins, self.least, self.most, 0.95, LINEAR)
+        return pd.DataFrame({"mean": mean, "p95": p95, "max": np.where(self.count > 0, self.most, np.nan)})
 
 
 def totals_of(parts: Iterable[CellRows | LoadedRows], row_of: Ints, rows: int) -> pd.DataFrame:
@@ -228,18 +222,17 @@ def sums_of(
 ) -> pd.DataFrame:
     """The samples of shares of each row and bucket (`shape`), from bucket number `first` on, as numbers that add up.
 
-    A line for each row and bucket that has samples, by row and then by bucket: `row`, `bucket`, `count`, `total`, `min`
+    A line for each row and bucket that has samples, by bucket and then by row: `row`, `bucket`, `count`, `total`, `min`
     and `max`, and `bins`, how many samples each of `BINS` has (`bins_of`).
     """
     rows, columns = shape
     sums = Sums(rows * columns)
     for part in cell_rows(parts, histograms=True):
         row = row_of[part.series]
-        # Buckets of a row lie beside each other, as they do where they are read from.
-        sums.add(row * columns + (part.time_ms // rate_ms - first), part, slice(None) if row.min() >= 0 else row >= 0)
+        sums.add((part.time_ms // rate_ms - first) * rows + row, part, slice(None) if row.min() >= 0 else row >= 0)
     place = np.flatnonzero(sums.count)
     filled: Any = slice(None) if len(place) == rows * columns else place
-    row, column = np.divmod(place, columns)
+    column, row = np.divmod(place, max(rows, 1))
     # Columns as they are: a table of a column a bin would be copied three times on its way.
     bins = pa.FixedSizeListArray.from_arrays(pa.array(sums.bins[filled].reshape(-1)), len(BINS))
     return pd.DataFrame(

@@ -4,9 +4,10 @@ import asyncio
 import functools
 import gzip
 import hashlib
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import falcon
 import msgspec
@@ -24,9 +25,10 @@ from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
 from service.credentials.identity import ANYBODY
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
-from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, picture
+from service.dashboard.columns import MAX_COLUMNS, PictureQuestion
+from service.dashboard.fleet import MAX_ROWS, picture, picture_in_parts
 from service.dashboard.matrix import FleetCache, Shown
-from service.http.asking import ask
+from service.http.asking import ask, gone
 from service.http.authentication import identity_of
 from service.http.buckets import fitting_rate
 from service.http.encoding import preferred
@@ -140,11 +142,30 @@ def _send(req: Request, resp: Response, content: bytes, compressed: bytes) -> No
         resp.data = content
 
 
-_SQUEEZED: Mapping[str, Callable[[bytes], bytes]] = {
-    "zstd": lambda content: zstandard.compress(content, 1),
-    "gzip": lambda content: gzip.compress(content, 1),
+class _Coding(NamedTuple):
+    """A content coding: quick, as a picture is looked at at once, and by nobody again."""
+
+    compressor: Callable[[], Any]
+    flush: int
+    """What makes it give all that it has, so that it can be read before the rest is there."""
+
+
+_CODINGS: Mapping[str, _Coding] = {
+    "zstd": _Coding(lambda: zstandard.ZstdCompressor(level=1).compressobj(), zstandard.COMPRESSOBJ_FLUSH_BLOCK),
+    "gzip": _Coding(lambda: zlib.compressobj(1, wbits=16 + zlib.MAX_WBITS), zlib.Z_SYNC_FLUSH),
 }
-"""Quickly: a picture is looked at at once, and by nobody again."""
+
+
+def _coded(parts: Iterator[bytes], coding: str | None) -> Iterator[bytes]:
+    """Parts in a coding, each of which can be read when it is there."""
+    if coding is None:
+        yield from parts
+        return
+    make, flush = _CODINGS[coding]
+    compressor = make()
+    for part in parts:
+        yield compressor.compress(part) + compressor.flush(flush)
+    yield compressor.flush()
 
 
 class FleetPicture:
@@ -157,22 +178,49 @@ class FleetPicture:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the picture (docs/api.md has its form); 503 where the store is away."""
-        asked = await _picture_asked(req, self._cache.store)
+        asked, in_parts = await _picture_asked(req, self._cache.store)
         coding = preferred(req.get_header("Accept-Encoding") or "")
-        async with self._turn:
-            resp.data = await ask(self._draw, asked, coding)
+        parts = _coded(self._parts(asked, in_parts=in_parts), coding)
+        # Before there is something to send nothing is sent, the status neither.
+        first = await self._part_of(parts)
         resp.content_type = "application/octet-stream"
         resp.set_header("Cache-Control", "no-store")
         resp.set_header("Vary", "Accept-Encoding")
         if coding:
             resp.set_header("Content-Encoding", coding)
+        if in_parts:
+            resp.stream = self._sent(first, parts, req)
+        else:
+            resp.data = first + b"".join(parts)
 
-    def _draw(self, asked: PictureQuestion, coding: str | None) -> bytes:
-        content = picture(self._cache, asked, firing_alerts(self._repository), times.now_ms())
-        return _SQUEEZED[coding](content) if coding else content
+    def _parts(self, asked: PictureQuestion, *, in_parts: bool) -> Iterator[bytes]:
+        firing, now_ms = firing_alerts(self._repository), times.now_ms()
+        if in_parts:
+            yield from picture_in_parts(self._cache, asked, firing, now_ms)
+        else:
+            yield picture(self._cache, asked, firing, now_ms)
+
+    async def _part_of(self, parts: Iterator[bytes]) -> bytes:
+        """The next part; nothing behind the last."""
+        async with self._turn:
+            return await ask(next, parts, b"")
+
+    async def _sent(self, first: bytes, parts: Iterator[bytes], req: Request) -> AsyncIterator[bytes]:
+        """Parts as they are made. Where the store goes away meanwhile the connection is closed: it is not the whole."""
+        left = asyncio.create_task(gone(req))
+        try:
+            part = first
+            while part:
+                yield part
+                if left.done():
+                    return
+                part = await self._part_of(parts)
+        finally:
+            left.cancel()
 
 
-async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
+async def _picture_asked(req: Request, store: Store) -> tuple[PictureQuestion, bool]:
+    """What is asked for, and whether tables are to come behind the pixels."""
     asked = await Parameters.read(req, names_of(PictureParameters))
     for name in ("columns", "rows"):
         if req.params.get(name) == "":
@@ -189,6 +237,7 @@ async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
         rows=asked.take("rows", lambda value: whole_number(value, 1, MAX_ROWS), 400),
         **take_selection(req, asked),
     )
+    in_parts = asked.take("tables", lambda value: one_of(value, ("first", "last")), "first") == "last"
     if question.metric.over_cores:
         asked.refuse("metric", f"expected a metric of machines, got {question.metric.name}, which compares cores")
     if question.end_ms <= question.start_ms:
@@ -203,7 +252,7 @@ async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
                 "resample_rate", f"expected a multiple of {format_duration(finest_ms)}, as is kept so far back"
             )
     asked.check()
-    return question
+    return question, in_parts
 
 
 class HostAnalysis:

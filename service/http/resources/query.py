@@ -25,7 +25,7 @@ from service.dashboard.machines import names_shown
 from service.dashboard.matrix import FleetCache
 from service.forgetting import Forgetting
 from service.http.answers import form_of, send
-from service.http.asking import ask
+from service.http.asking import ask, gone
 from service.http.authentication import actor_of, identity_of
 from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
@@ -210,18 +210,18 @@ class Sending:
     async def _bytes(
         self, first: pa.Table, rest: AsyncIterator[pa.Table], form: Form, req: Request
     ) -> AsyncIterator[bytes]:
-        gone = asyncio.create_task(_gone(req))
+        left = asyncio.create_task(gone(req))
         try:
             async for table in _chained(first, rest):
                 steps = form.write(table)
                 while (part := await self._beside(next, steps, None)) is not None:
-                    if gone.done():
+                    if left.done():
                         return
                     if part:
                         yield part
             yield form.end()
         finally:
-            gone.cancel()
+            left.cancel()
 
     async def _tables(self, plan: Plan) -> AsyncIterator[pa.Table]:
         """The pieces in order; while one is sent, the next is read."""
@@ -253,12 +253,6 @@ def _note_failure(task: "asyncio.Task[pa.Table]") -> None:
     """Its failure is known, even if nobody waits for the piece any more; asyncio would log it otherwise."""
     if not task.cancelled():
         task.exception()
-
-
-async def _gone(req: Request) -> None:
-    """Returns when the client has gone: servers take what is sent to it then, and say nothing."""
-    while (await req._receive())["type"] != "http.disconnect":
-        pass
 
 
 class UserWindows:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analytics.frames.frame import to_frame
 from analytics.frames.kernel import Histograms
-from analytics.frames.statistics import quantiles, statistic, values_of
+from analytics.frames.statistics import quantiles, quantiles_of_counts, statistic, values_of
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 from contract.metrics import STATISTICS, Statistic
 from contract.summary import Summary
@@ -44,6 +44,18 @@ def test_a_quantile_of_shares_is_within_half_a_bin_of_the_samples(samples: Sampl
     # The share is rounded once to find the rank, which at a tie may be the next sample.
     neighbours = [exact, *np.sort(samples)[np.searchsorted(np.sort(samples), exact, side="right") :][:1]]
     assert min(abs(estimate - value) for value in neighbours) <= 1 / 128 + 1e-15
+
+
+@pytest.mark.parametrize("q", [0.0, 0.5, 0.95, 1.0])
+def test_a_table_of_counts_has_the_quantiles_of_its_histograms(q: float) -> None:
+    samples = [[0.0], [1.0, 0.2, 0.21], [], [0.5] * 19 + [0.9], [0.94, 0.95, 0.96]]
+    summaries = [Summary.of(some, LINEAR) if some else Summary.empty() for some in samples]
+    windows = of_summaries([(0, at) for at in range(len(samples))], summaries)
+    assert windows.histograms is not None
+    counts = np.zeros((len(samples), LINEAR.last - LINEAR.first + 1), np.uint8)
+    counts[windows.histograms.row, windows.histograms.bin - LINEAR.first] = windows.histograms.count
+    found = quantiles_of_counts(counts, windows.minimum, windows.maximum, q, LINEAR)
+    np.testing.assert_array_equal(found, quantiles(windows, q, LINEAR))
 
 
 def test_entries_in_any_order_give_the_same_quantiles() -> None:

@@ -16,10 +16,11 @@ from contract.metrics import NAMES
 from contract.report import FUTURE_MS, Report, decode_report, encode
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.alerts.repository import Alert
-from service.dashboard import fleet as fleet_pictures
-from service.dashboard import machines
-from service.dashboard.fleet import PictureQuestion, _rate_of, picture, read_ahead
+from service.dashboard import machines, reading_ahead
+from service.dashboard.columns import PictureQuestion, rate_of
+from service.dashboard.fleet import picture, picture_in_parts
 from service.dashboard.matrix import FleetCache
+from service.dashboard.reading_ahead import read_ahead
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
 from tests.support.dashboard_fleet import HOT, STEP_MS, newest_ms, report
@@ -221,7 +222,7 @@ def test_a_column_is_as_wide_as_can_be_read_at_once(
     tmp_path: Path, days: int, machines: int, columns: int, expected: int
 ) -> None:
     store = EmbeddedStore(tmp_path)
-    assert _rate_of(store, days * DAY_MS / columns, 1, days * DAY_MS * machines) == expected
+    assert rate_of(store, days * DAY_MS / columns, 1, days * DAY_MS * machines) == expected
     store.close()
 
 
@@ -233,12 +234,34 @@ def test_a_large_fleet_is_read_ahead_until_the_service_ends(tmp_path: Path, monk
     ended.set()
     read_ahead(large.cache, ended)
     assert large.store.asked == []
-    monkeypatch.setattr(fleet_pictures, "_LATER_S", 0.0)
+    monkeypatch.setattr(reading_ahead, "_LATER_S", 0.0)
     read_ahead(large.cache, threading.Event())
     widths = {one.rate_ms for one in large.store.asked if one.cells == "mean"}
     assert {STEP_MS, 30 * MINUTE_MS} <= widths
     assert large.cache.bytes > 0
     large.store.close()
+
+
+@pytest.mark.parametrize("choice", [{}, {"sort": "change"}, {"rows": 1, "state": "hot"}, {"text": "nobody"}])
+def test_pixels_come_before_what_is_said_besides(fleet: Fleet, choice: dict[str, Any]) -> None:
+    fresh = Fleet.__new__(Fleet)
+    fresh.store, fresh.cache = fleet.store, FleetCache(fleet.store)
+    whole, pixels = fresh.picture(**choice)
+    fleet.store.asked.clear()
+    wanted = PictureQuestion(
+        metric=CPU, statistic="mean", start_ms=START_MS, end_ms=START_MS + STEPS * STEP_MS, rate_ms=STEP_MS,
+        columns=100, **({"rows": 100} | choice)
+    )  # fmt: skip
+    parts = picture_in_parts(fleet.cache, wanted, {"b": [ALERT]}, START_MS + STEPS * STEP_MS)
+    content = next(parts)
+    # The range before says how machines have changed, which pixels are of only where that is their order.
+    before = [one for one in fleet.store.asked if one.rate_ms == EVERYTHING_MS and one.end_ms == START_MS]
+    assert len(before) == (choice.get("sort") == "change")
+    [tables] = [json.loads(part) for part in parts]
+    length = int.from_bytes(content[:4], "little")
+    header = json.loads(content[4 : 4 + length])
+    assert content[4 + length :] == pixels.tobytes() and len(pixels) == header["rows"]
+    assert header | tables == whole and not {*header} & {*tables}
 
 
 def test_a_fleet_without_machines_has_no_rows(tmp_path: Path) -> None:
@@ -253,7 +276,7 @@ def test_a_fleet_without_machines_has_no_rows(tmp_path: Path) -> None:
     ("query", "words"),
     [
         ("sort=colour", "sort"), ("rows=0", "rows"), ("rows=5000", "1000"), ("stat=p95", "stat"),
-        ("state=busy", "state"),
+        ("state=busy", "state"), ("tables=never", "tables"),
         ("start=2026-01-02&end=2026-01-01", "end"), ("resample_rate=1s", "resample_rate"),
         ("metric=cpuCoreLoadAvgMax", "metric"), ("colour=red", "colour"), ("label=web", "role=web"),
     ],
@@ -262,6 +285,24 @@ def test_what_no_picture_can_be_made_of_is_refused(client: httpx.Client, query: 
     answer = client.get(f"/api/v1/fleet/picture?{query}")
     assert answer.status_code == 422, answer.text
     assert words in answer.text
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("coding", ["zstd", "gzip", "identity"])
+def test_pixels_can_be_read_before_the_rest_is_there(client: httpx.Client, coding: str) -> None:
+    asked = {"start": newest_ms(client) - DAY_MS, "end": newest_ms(client), "rows": 7, "sort": "p95"}
+    headers = {"Accept-Encoding": coding}
+    whole = client.get("/api/v1/fleet/picture", params=asked, headers=headers).content
+    with client.stream("GET", "/api/v1/fleet/picture", params=asked | {"tables": "last"}, headers=headers) as answer:
+        assert answer.headers.get("Content-Encoding", "identity") == coding
+        first, *later = answer.iter_bytes()
+    content = b"".join([first, *later])
+    start = 4 + int.from_bytes(content[:4], "little")
+    header, of_whole = json.loads(content[4:start]), 4 + int.from_bytes(whole[:4], "little")
+    end = start + header["rows"] * header["columns"]
+    assert header["rows"] == 7 and later and len(first) >= end
+    assert content[start:end] == whole[of_whole:]
+    assert header | json.loads(content[end:]) == json.loads(whole[4:of_whole])
 
 
 @pytest.mark.server

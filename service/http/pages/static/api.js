@@ -62,12 +62,40 @@ export async function getTagged(path, signal) {
   return { document: await answer.json(), tag: answer.headers.get("ETag") };
 }
 
-/** The fleet's picture: its header, and a byte for each pixel in `pixels`. */
+/**
+ * The fleet's picture: its header, a byte for each pixel in `pixels`, and `tables`, a promise of what is said besides, which comes
+ * later.
+ */
 export async function getPicture(path, signal) {
-  const data = await (await ask(path, { signal })).arrayBuffer();
-  const length = new DataView(data).getUint32(0, true);
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
-  return { ...header, pixels: new Uint8Array(data, 4 + length) };
+  const reader = (await ask(path, { signal })).body.getReader();
+  let bytes = new Uint8Array(0);
+  const reads = async () => {
+    const { done, value } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new ServiceError(WORDS[0]);
+    });
+    if (done) return false;
+    const more = new Uint8Array(bytes.length + value.length);
+    more.set(bytes);
+    more.set(value, bytes.length);
+    bytes = more;
+    return true;
+  };
+  const read = async (length) => {
+    while (bytes.length < length) if (!(await reads())) throw new ServiceError(WORDS[0]);
+  };
+  const text = (from, to) => JSON.parse(new TextDecoder().decode(bytes.subarray(from, to)));
+  await read(4);
+  const start = 4 + new DataView(bytes.buffer).getUint32(0, true);
+  await read(start);
+  const header = text(4, start), end = start + header.rows * header.columns;
+  await read(end);
+  const pixels = bytes.slice(start, end);
+  const tables = (async () => {
+    while (await reads());
+    return text(end);
+  })();
+  tables.catch(() => {}); // it is waited for later
+  return { header: { ...header, pixels }, tables };
 }
 
 /** The pattern, as the service reads them, that stands for exactly this text. */

@@ -19,6 +19,8 @@ const DEFAULT_SORT = "p95";
 const MOST_MACHINES = 10_000;
 /** The order in which one looks for something by a key: names as they are read, numbers from the highest. */
 const natural = (key) => (key === "name" ? "asc" : "desc");
+/** What is said of machines before it is known. */
+const NO_TABLES = { states: {}, weighted: [], reporting: [], machines: [], hottest: [], idlest: [], silent: [], known_labels: {}, labelled: {}, firing: { total: 0, rules: {}, alerts: [] } };
 const STATES = { "": "all", hot: "hot", idle: "idle", silent: "silent", alerting: "alerting" };
 
 /** Waits until the browser has painted what there is, but not for a page that nobody looks at. */
@@ -186,11 +188,15 @@ export function open(root) {
     const wanted = chosenMachines(sort, direction);
     const question = {
       metric: named.name, stat: get("stat"), start, end, columns: Math.min(400, Math.max(60, Math.round(plot.clientWidth / 3))),
-      rows: Math.max(10, plot.clientHeight - 22), sort, order: direction, ...wanted,
+      rows: Math.max(10, plot.clientHeight - 22), tables: "last", sort, order: direction, ...wanted,
     };
     if (!quiet && !picture) map.fail("Loading …");
+    let tables = null;
     try {
-      picture = await getPicture(address("/api/v1/fleet/picture", question), signal);
+      const found = await getPicture(address("/api/v1/fleet/picture", question), signal);
+      // Lists stay as they are until the others come.
+      picture = { ...(picture ?? NO_TABLES), ...found.header };
+      tables = found.tables;
     } catch (error) {
       if (error.name === "AbortError") throw error;
       map.fail(error.message);
@@ -199,11 +205,13 @@ export function open(root) {
     selection = wanted;
     // All of its last column, unless that is not over: all that the page says is of the same time.
     asked = { metric: named.name, start: picture.start, end: Math.min(now, picture.start + picture.rate * picture.columns), resample_rate: durationText(picture.rate) };
+    paintMap();
     const rest = Promise.all([getWindows(windowsTogether(), signal), annotations.load({ start, end }, signal)]);
     rest.catch(() => {}); // it is waited for below
-    paintMap();
     await painted();
+    const said = await tables;
     signal.throwIfAborted();
+    picture = { ...picture, ...said };
     paint(named);
     try {
       [windows] = await rest;
