@@ -1,27 +1,23 @@
-"""The routes of everything but ingest and health, and the parts that only these need.
+"""The routes of everything but ingest, health and the page itself.
 
-Nothing that takes reports imports this module: questions and pages stand on pandas, DuckDB, protobuf and more, which
-are two thirds of a start. `Application.complete` imports it when reports are taken already.
+Nothing that takes reports imports this module: questions stand on pandas, DuckDB, protobuf and more, which are two
+thirds of a start. `service.app` imports it when reports are taken already, and what is read ahead is under way.
 """
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from contract.report import Report
+from service.answers import Answering
 from service.credentials.openid import CALLBACK, OpenId
 from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
-from service.dashboard.analysis import Analyst
-from service.dashboard.matrix import FleetCache
-from service.dashboard.reading_ahead import read_ahead
 from service.http.authentication import Authentication
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, OneSilence, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
-from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
+from service.http.resources.dashboard import FleetPicture, HostAnalysis, RuleBacktest
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.ingest import Metrics
 from service.http.resources.machines import MachineTable
@@ -42,37 +38,6 @@ from service.http.routing import REPORTS
 from service.http.selecting import alerting_users
 from service.parts import Service
 from service.settings import ServiceSettings
-
-
-class Answering:
-    """What is kept in memory of answers, and read ahead for the first of them."""
-
-    def __init__(self, service: Service) -> None:
-        self.fleet_cache = FleetCache(service.store)
-        self.analyst = Analyst(service.store, service.annotations)
-        self._ends = threading.Event()
-        self._reading_ahead = threading.Thread(
-            target=read_ahead, args=(self.fleet_cache, self._ends), name="read-ahead"
-        )
-
-    def read_ahead(self) -> None:
-        """Read what the dashboard shows first, in a thread."""
-        self._reading_ahead.start()
-
-    def note(self, reports: Sequence[Report]) -> None:
-        """Take reports that the store answers already."""
-        self.fleet_cache.note(reports)
-
-    def clear(self) -> None:
-        """Give no answer again that was made so far. Blocks."""
-        self.fleet_cache.clear()
-        self.analyst.clear()
-
-    def close(self) -> None:
-        """Wait for what is being read."""
-        self._ends.set()
-        if self._reading_ahead.is_alive():
-            self._reading_ahead.join()
 
 
 def later_routes(
@@ -135,9 +100,7 @@ def _routes(service: Service, answering: Answering, metrics: Metrics) -> dict[st
         picture_bytes=lambda: answering.fleet_cache.bytes,
     )  # fmt: skip
     return {
-        **dict.fromkeys(VIEWS, Dashboard()),
         "/machines": Index(store),
-        "/static/{version}/{name:path}": StaticFile(),
         "/api/v1/fleet/picture": FleetPicture(answering.fleet_cache, repository),
         "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, answering.analyst),
         "/api/v1/backtests": RuleBacktest(store, rules, repository, answering.analyst),

@@ -8,9 +8,9 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import falcon.asgi
 from falcon.asgi import Request, Response
@@ -27,6 +27,7 @@ from service.http.query_strings import RefuseUnknownParameters
 from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.health import Health, Ready, member_looks, other_looks, refusing_looks, unasked_tokens_look
 from service.http.resources.ingest import Metrics
+from service.http.resources.page import STATIC, VIEWS, Dashboard, StaticFile
 from service.http.routing import HEALTH, REPORTS, Slashes, elsewhere, ending, under
 from service.http.token_limits import AddressLimit
 from service.parts import Service
@@ -34,14 +35,17 @@ from service.settings import ServiceSettings
 from service.stores.base import StoreUnavailable
 from service.tls import Tls
 
+if TYPE_CHECKING:
+    from service.answers import Answering
+
 _log = logging.getLogger("loadlens.service")
 _SWITCH_S, _PAUSE_S = 0.0005, 0.002
 _OUR_OWN = frozenset({"agent", "analytics", "contract", "service"})
-_LATER = ("service.answering", "service.stores.engine")
-_LATER_EMBEDDED = (
-    "service.stores.embedded.reading", "service.stores.embedded.ends", "service.stores.embedded.dump",
-    "service.stores.use_tables",
-)  # fmt: skip
+_PICTURES = ("service.answers", "service.stores.engine")
+_PICTURES_EMBEDDED = ("service.stores.embedded.reading",)
+"""What the dashboard's first picture is read with."""
+_LATER = ("service.answering",)
+_LATER_EMBEDDED = ("service.stores.embedded.ends", "service.stores.embedded.dump", "service.stores.use_tables")
 
 
 class _Lifespan:
@@ -101,12 +105,23 @@ class Application(falcon.asgi.App[Request, Response]):
             return
         below = under(self.path_prefix, scope)
         app, scope = (elsewhere, scope) if below is None else (super().__call__, below)
-        if self.rest is not None and below is not None and not _is_early(scope) and not await self.rest.is_there():
+        if self.rest is not None and below is not None and not await self._is_there(scope):
             app = ending
         if scope["type"] == "http":
             await self.service.requests.answer(app, scope, receive, send)
         else:
             await app(scope, receive, send)
+
+    async def _is_there(self, scope: Any) -> bool:
+        """Wait until a request can be answered; false where it is not any more."""
+        assert self.rest is not None
+        if _is_early(scope):
+            return True
+        if _is_page(scope):
+            # What it asks for next is hurried for, and not waited for.
+            self.rest.hurry()
+            return True
+        return await self.rest.is_there()
 
     def add(self, routes: Mapping[str, object]) -> None:
         """Answer at these paths."""
@@ -124,6 +139,7 @@ class _Rest:
         self._app, self._service, self._settings, self._authentication = app, service, settings, authentication
         self._coming: asyncio.Task[None] | None = None
         self._imports = _Imports()
+        self._answering: Answering | None = None
         self.problem: str | None = None
         """Why it cannot be imported."""
 
@@ -136,17 +152,25 @@ class _Rest:
         """Import no more, unless somebody waits for it: to close the store is not to wait for what nobody needs."""
         self._imports.end()
 
-    async def is_there(self) -> bool:
-        """Wait until it is answered; false where it is not any more, as the service ends."""
+    def hurry(self) -> None:
+        """Import it as soon as can be: somebody waits."""
         self._imports.hurry()
         self.begin()
+
+    async def is_there(self) -> bool:
+        """Wait until it is answered; false where it is not any more, as the service ends."""
+        self.hurry()
         if self._coming is not None:
             await asyncio.shield(self._coming)
         return self._app.rest is None
 
     async def _come(self) -> None:
         try:
-            await asyncio.to_thread(preload, self._settings, self._imports)
+            await asyncio.to_thread(_preload, _pictures(self._settings), self._imports)
+            if self._imports.is_ended:
+                return
+            self._keep_answers()
+            await asyncio.to_thread(_preload, _later(self._settings), self._imports)
         except _Ended:
             return
         except Exception as error:
@@ -160,14 +184,21 @@ class _Rest:
 
     def add(self) -> None:
         """Add it, imported or not."""
-        from service.answering import Answering, later_routes
+        from service.answering import later_routes
 
-        service = self._service
-        service.answering = answering = Answering(service)
-        self._app.add(later_routes(service, answering, self._settings, self._authentication, self._app.early))
+        answering = self._keep_answers()
+        self._app.add(later_routes(self._service, answering, self._settings, self._authentication, self._app.early))
         self._app.rest = None
-        if service.is_open:
-            service.read_ahead()
+
+    def _keep_answers(self) -> "Answering":
+        """Keep what is answered from now on, and begin to read ahead: the rest is imported meanwhile."""
+        if self._answering is None:
+            from service.answers import Answering
+
+            self._service.answering = self._answering = Answering(self._service)
+            if self._service.is_open:
+                self._service.read_ahead()
+        return self._answering
 
 
 class _Ended(ImportError):
@@ -211,18 +242,28 @@ class _Imports:
                 raise _Ended(f"{name} is not needed any more")
 
 
-def preload(settings: ServiceSettings, imports: _Imports | None = None) -> None:
-    """Import what questions and pages need: it takes longer than all that a start waits for.
+def preload(settings: ServiceSettings) -> None:
+    """Import what questions need, for a process that forks several: they share the memory of what it has imported."""
+    _preload((*_pictures(settings), *_later(settings)), contextlib.nullcontext())
 
-    Also for a process that forks several: they share the memory of what it has imported.
-    """
+
+def _pictures(settings: ServiceSettings) -> Sequence[str]:
+    return (*_PICTURES, *(_PICTURES_EMBEDDED if settings.store == "embedded" else ()))
+
+
+def _later(settings: ServiceSettings) -> Sequence[str]:
+    return (*_LATER, *(_LATER_EMBEDDED if settings.store == "embedded" else ()))
+
+
+def _preload(modules: Iterable[str], imports: contextlib.AbstractContextManager[object]) -> None:
+    """Import what takes longer than all that a start waits for."""
     collects, interval_s = gc.isenabled(), sys.getswitchinterval()
     gc.disable()
     # Reports come in on another thread meanwhile, which is to have the interpreter as soon as it asks.
     sys.setswitchinterval(_SWITCH_S)
     try:
-        with imports or contextlib.nullcontext():
-            for module in (*_LATER, *(_LATER_EMBEDDED if settings.store == "embedded" else ())):
+        with imports:
+            for module in modules:
                 importlib.import_module(module)
     finally:
         sys.setswitchinterval(interval_s)
@@ -234,6 +275,11 @@ def _is_early(scope: Any) -> bool:
     """Whether a request is answered from the start on: reports with any parameters, health without."""
     path = scope["path"]
     return (path == REPORTS and scope.get("method") == "POST") or (path in HEALTH and not scope["query_string"])
+
+
+def _is_page(scope: Any) -> bool:
+    """Whether a page of the dashboard is asked for, or one of its files: they are there from the start on."""
+    return scope["type"] == "http" and (scope["path"] in VIEWS or scope["path"].startswith(STATIC))
 
 
 def create_app(settings: ServiceSettings, own_address: str = "") -> Application:
@@ -292,6 +338,8 @@ def _early_routes(service: Service, rest: _Rest, *, asks_for_token: bool) -> dic
     """The resource at each path that is there from the start: reports, and how the service is."""
     store, remote, rules = service.store, service.remote_configuration, service.rules
     return {
+        **dict.fromkeys(VIEWS, Dashboard()),
+        f"{STATIC}{{version}}/{{name:path}}": StaticFile(),
         REPORTS: Metrics(service.ingest, service.admission, store, remote, service.token_limits),
         "/healthz": Health(),
         "/readyz": Ready(

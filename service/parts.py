@@ -58,7 +58,7 @@ _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 
 
 class Answers(Protocol):
-    """What only questions need (`service.answering`)."""
+    """What only questions need (`service.answers`)."""
 
     def read_ahead(self) -> None:
         """Read what is asked first, in a thread."""
@@ -253,6 +253,7 @@ class Service:
 
     def close(self) -> None:
         """Put everything on the store's disk and let go of the files."""
+        self.is_open = False
         self.broker.end()
         self.ingest.close()
         self.rules.stop()

@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 import analytics
 from contract import times
-from service.http.resources.dashboard import VIEWS
+from service.http.resources.page import VIEWS
 from tests.support.access import bearer, make_tokens
 from tests.support.agents import RunningAgent
 from tests.support.dashboards import Dashboard

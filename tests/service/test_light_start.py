@@ -1,12 +1,20 @@
 """A service is ready, and shows its first page, without what only others need."""
 
+import asyncio
+import re
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
+import falcon.testing
 import pytest
 
 from contract import times
+from service import app
+from service.app import begin_app
+from service.settings import ServiceSettings
 from tests.support.reports import as_json, original, post
 from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 
@@ -56,11 +64,38 @@ def test_neither_start_nor_first_page_loads_what_only_reports_need(tmp_path: Pat
     with RunningService(tmp_path / "data", environment=clean_environment(PYTHONPROFILEIMPORTTIME="1")) as service:
         with service.client() as client:
             assert client.get("/", headers={"Accept": "text/html"}).status_code == 200
+            assert client.get("/api/v1/fleet/picture").status_code == 200
         imported = {
             line.rpartition("|")[2].strip() for line in service.log.splitlines() if line.startswith("import time")
         }
     assert {"falcon", "pandas", "jinja2"} <= imported
     assert not imported & set(HEAVY)
+
+
+def test_the_page_is_there_before_what_it_asks_for_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported, stages = threading.Event(), []
+
+    def waiting(modules: Sequence[str], _: object) -> None:
+        stages.append(modules)
+        assert imported.wait(30)
+
+    monkeypatch.setattr(app, "_preload", waiting)
+
+    async def ask() -> None:
+        async with falcon.testing.ASGIConductor(begin_app(ServiceSettings(data_dir=str(tmp_path)))) as client:
+            page = await client.get("/")
+            assert page.status_code == 200 and stages
+            [script] = re.findall(r'src="(/static/[^"]*/app.js)"', page.text)
+            assert (await client.get(script)).status_code == 200
+            picture = asyncio.create_task(client.get("/api/v1/fleet/picture"))
+            assert (await client.get("/healthz")).status_code == 200
+            assert not picture.done()
+            imported.set()
+            assert (await picture).status_code == 200
+
+    asyncio.run(ask())
+    # What the first picture is read with comes first, so that it is read while the rest is imported.
+    assert "service.answers" in stages[0] and "service.answering" in stages[1]
 
 
 def test_what_answers_questions_is_imported_before_anybody_asks(tmp_path: Path) -> None:

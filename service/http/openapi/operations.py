@@ -17,8 +17,9 @@ from service.http.requests import MERGE_PATCH
 from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
-from service.http.resources.dashboard import VIEWS, NewBacktest
+from service.http.resources.dashboard import NewBacktest
 from service.http.resources.otlp import PROTOBUF
+from service.http.resources.page import VIEWS
 from service.http.resources.process_use import WhoDocument
 from service.http.resources.schedules import ScheduleDocument, SchedulePage
 from service.http.resources.tokens import ChangedToken, NewEnrolment, NewToken, Rotation

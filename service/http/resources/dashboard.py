@@ -1,13 +1,9 @@
-"""The dashboard: the page, its files, and the answers that only it needs."""
+"""The answers that only the dashboard needs."""
 
 import asyncio
-import functools
-import gzip
-import hashlib
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import falcon
 import msgspec
@@ -16,20 +12,17 @@ from falcon.asgi import Request, Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract import times
-from contract.metrics import NAMES
 from contract.patterns import MAX_PATTERN, host_matcher
 from contract.report import FUTURE_MS
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
-from service.credentials.identity import ANYBODY
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
 from service.dashboard.columns import MAX_COLUMNS, PictureQuestion
 from service.dashboard.fleet import MAX_ROWS, picture, picture_in_parts
 from service.dashboard.matrix import FleetCache, Shown
 from service.http.asking import ask, gone
-from service.http.authentication import identity_of
 from service.http.buckets import fitting_rate
 from service.http.encoding import preferred
 from service.http.listing import one_of, whole_number
@@ -38,108 +31,9 @@ from service.http.problems import HTTPProblem, invalid
 from service.http.queries import check_user, named_metric
 from service.http.requests import Parameters, duration, read_json, text
 from service.http.selecting import firing_alerts, take_selection
-from service.http.templates import PAGES, environment
 from service.stores.base import Store
 
-if TYPE_CHECKING:
-    import jinja2
-
-_STATIC = PAGES / "static"
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
-_FOREVER = "public, max-age=31536000, immutable"
 _BUSY_RETRY_S = "5"
-VIEWS = {
-    "/": "Fleet", "/host": "Host", "/compare": "Compare", "/alerts": "Alerts", "/agents": "Agents",
-    "/reports": "Reports",
-}  # fmt: skip
-"""The views of the page, by path."""
-
-
-@dataclass(frozen=True, slots=True)
-class _StaticContent:
-    content: bytes
-    compressed: bytes
-    media_type: str
-
-
-@functools.cache
-def _files() -> Mapping[str, _StaticContent]:
-    """What the page loads, by path."""
-    return {
-        path.relative_to(_STATIC).as_posix(): _StaticContent(
-            content, gzip.compress(content, 9, mtime=0), _TYPES[path.suffix]
-        )
-        for path in sorted(_STATIC.rglob("*"))
-        if path.suffix in _TYPES
-        for content in [path.read_bytes()]
-    }
-
-
-@functools.cache
-def _version() -> str:
-    """Names the content of all files, so that a browser may keep them for good."""
-    digest = hashlib.sha256()
-    for name, file in _files().items():
-        digest.update(name.encode() + b"\0" + file.content)
-    return digest.hexdigest()[:16]
-
-
-@functools.cache
-def _template() -> "jinja2.Template":
-    page = environment()
-    return page.get_template("dashboard.html.j2")
-
-
-class Dashboard:
-    """The page of a view; what it shows the page asks for itself."""
-
-    async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with the page."""
-        resp.content_type = falcon.MEDIA_HTML
-        resp.set_header("Content-Security-Policy", _POLICY)
-        resp.set_header("X-Content-Type-Options", "nosniff")
-        resp.set_header("Referrer-Policy", "same-origin")
-        resp.set_header("Cache-Control", "no-cache")
-        resp.text = _page(req.path.rstrip("/") or "/", req.root_path, asks_for_token=identity_of(req) is not ANYBODY)
-
-
-@functools.cache
-def _page(path: str, base: str, *, asks_for_token: bool) -> str:
-    metrics = [metric for metric in NAMES.values() if metric.over_cores is None and metric.name != "cpuLoadAvg"]
-    shown = [metric for metric in metrics if metric.statistic == "mean"]
-    # Named here, so that a browser fetches all of them at once, not each when it has read who imports it.
-    modules = [name for name in _files() if name.endswith(".js") and not name.startswith(("vendor/", "theme", "app"))]
-    return _template().render(
-        version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base, modules=modules,
-        asks_for_token=asks_for_token,
-    )  # fmt: skip
-
-
-class StaticFile:
-    """Scripts and styles, under an address that names their content."""
-
-    async def on_get(self, req: Request, resp: Response, version: str, name: str) -> None:
-        """200, to be kept for good; 404 for what is not there (any more)."""
-        file = _files().get(name)
-        if file is None or version != _version():
-            raise HTTPProblem(falcon.HTTP_404, "No such file in this version of the page; load the page anew.")
-        resp.content_type = file.media_type
-        resp.set_header("Cache-Control", _FOREVER)
-        resp.set_header("X-Content-Type-Options", "nosniff")
-        _send(req, resp, file.content, file.compressed)
-
-
-def _send(req: Request, resp: Response, content: bytes, compressed: bytes) -> None:
-    resp.set_header("Vary", "Accept-Encoding")
-    if "gzip" in (req.get_header("Accept-Encoding") or ""):
-        resp.set_header("Content-Encoding", "gzip")
-        resp.data = compressed
-    else:
-        resp.data = content
 
 
 class _Coding(NamedTuple):
