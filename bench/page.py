@@ -46,13 +46,16 @@ _HEAP_EVERY_S = 60.0
 _MANY = 12
 # Runs before the page does: notes when a picture of the fleet is drawn, what shifts the layout, and what takes long.
 _WATCH = """(() => {
-  const seen = { drawn: [], shift: 0, tasks: [], first: null };
+  const seen = { drawn: [], shift: 0, tasks: [], asked: 0 };
   window.__seen = seen;
+  const fetched = window.fetch;
+  window.fetch = (path, ...more) => {
+    if (String(path).includes("/fleet/picture")) seen.asked = performance.now();
+    return fetched(path, ...more);
+  };
   new MutationObserver(() => {
     requestAnimationFrame(() => setTimeout(() => {
-      const asked = performance.getEntriesByType("resource")
-        .filter((one) => one.name.includes("/fleet/picture")).at(-1);
-      seen.drawn.push({ at: performance.now(), took: performance.now() - (asked?.startTime ?? 0) });
+      seen.drawn.push({ at: performance.now(), took: performance.now() - seen.asked });
     }));
   }).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-drawn"] });
   new PerformanceObserver((list) => {
