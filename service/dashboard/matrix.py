@@ -28,7 +28,7 @@ _MAX_CELLS = 1 << 25
 _MOST_COLUMNS = 1000
 """Of one matrix: what is shown at most."""
 _UNUSED_S = 3600.0
-_MAX_KEPT = 16
+_MAX_KEPT = 32
 
 T = TypeVar("T")
 
@@ -114,7 +114,8 @@ class Matrix:
         row_of = rows.of(answer.index.tolist())
         missing = len(rows.names) - len(self.values)
         if missing == len(answer) and (first, last - first + 1) == (self.first, columns) and _is_range(row_of):
-            self.values = answer.to_numpy()  # it is all there is, and in order
+            # It is all there is, and in order. pandas gives what must not be changed: columns of it are read again later.
+            self.values = np.require(answer.to_numpy(), requirements="W")
             return
         self.values = with_rows(self.values, len(rows.names))
         begin, end = first - self.first, last - self.first + 1
@@ -161,6 +162,7 @@ class FleetCache:
         self.totals = Totals(store, self.rows)
         self._matrices: list[Matrix] = []
         """What was used last comes last."""
+        self._used_s = time.monotonic()
         self._kept: OrderedDict[tuple[object, ...], _Kept[Any]] = OrderedDict()
 
     def note(self, reports: Sequence[Report]) -> None:
@@ -186,6 +188,15 @@ class FleetCache:
         """What matrices and sums take of memory. May be read by any thread."""
         with self._guard:
             return sum(one.values.nbytes for one in self._matrices) + self.totals.bytes
+
+    @property
+    def unused_s(self) -> float:
+        """Seconds since somebody asked for a picture; of a cache that nobody asked, since it was made."""
+        return time.monotonic() - self._used_s
+
+    def is_used(self) -> None:
+        """Remember that somebody asks for a picture. May be called by any thread."""
+        self._used_s = time.monotonic()
 
     def know(self, key: MatrixKey) -> None:
         """Have the store find the machines of a matrix that is not there yet, before several threads ask about them."""

@@ -13,33 +13,55 @@ from service.dashboard.fleet import picture
 from service.dashboard.matrix import FleetCache, MatrixKey
 from service.stores.base import StoreUnavailable
 
-_LATER_S: Final = 3.0
+_DAY_HOURS: Final = 24
 _PAUSE_S: Final = 0.05
+_LATER_S: Final = 0.3
+"""Between ranges: whoever asks meanwhile does not wait for all of them."""
+_HOURS: Final = (24, 1, 6, 12, 3, 7 * 24, 30 * 24)
+"""The lengths of the ranges that the dashboard offers and people take, what it shows first before the others."""
+_MAX_MACHINE_HOURS: Final = 1 << 23
+"""Of a longer range of a larger fleet nothing is read ahead."""
+_IN_USE_S: Final = 900.0
+"""The dashboard is in use so long after a picture was asked for."""
 
 
 def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
-    """Read what the dashboard shows first of a large fleet, the last day, so that nobody has to wait for it. Blocks.
+    """Read what the dashboard shows of a large fleet until the service ends, so that nobody has to wait for it. Blocks.
 
-    Then the last hour, as the finest rollup has it, and the last week, unless the service has ended.
+    The last day first, then the other usual ranges; and while the dashboard is in use those again whose ends have moved
+    on by a bucket.
     """
     if cache.store.user_count < LARGE:
         return
-    for length_ms, rate_ms in ((DAY_MS, None), (HOUR_MS, cache.store.tiers[0]), (7 * DAY_MS, None)):
-        # Whoever asks for the first picture right after the start does not wait for the others.
-        if ended.wait(0 if length_ms == DAY_MS else _LATER_S):
-            return
-        now_ms = times.now_ms()
-        asked = PictureQuestion(
-            NAMES["cpuUtilization"], "mean", now_ms - length_ms, now_ms, rate_ms, columns=400, rows=1
-        )
-        # Whoever asks later is told that the store is away.
-        with contextlib.suppress(StoreUnavailable):
-            if length_ms > DAY_MS and not _read_by_day(cache, asked, ended):
-                return
-            picture(cache, asked, {}, now_ms)
-            for end_ms in (now_ms, now_ms // DAY_MS * DAY_MS):
-                with cache.lock:
-                    usual_spacing(cache, replace(asked, end_ms=end_ms))
+    bucket_s = cache.store.tiers[0] / 1000
+    began = False
+    while not ended.is_set():
+        if not began or cache.unused_s < _IN_USE_S:
+            began = True
+            for hours in _HOURS:
+                if hours * cache.store.user_count <= _MAX_MACHINE_HOURS and not _read_range(cache, hours, ended):
+                    return
+        ended.wait(bucket_s)
+
+
+def _read_range(cache: FleetCache, hours: int, ended: threading.Event) -> bool:
+    """Read what a picture of the last hours needs. Whether it is read: not where the service has ended."""
+    # Where machines report more often than that, an hour of them is too much to read for nobody.
+    rate_ms = cache.store.tiers[0] if hours < _DAY_HOURS else None
+    now_ms = times.now_ms()
+    asked = PictureQuestion(
+        metric=NAMES["cpuUtilization"], statistic="mean", start_ms=now_ms - hours * HOUR_MS, end_ms=now_ms,
+        rate_ms=rate_ms, columns=400, rows=1,
+    )  # fmt: skip
+    # Whoever asks later is told that the store is away.
+    with contextlib.suppress(StoreUnavailable):
+        if hours > _DAY_HOURS and not _read_by_day(cache, asked, ended):
+            return False
+        picture(cache, asked, {}, now_ms)
+        for end_ms in (now_ms, now_ms // DAY_MS * DAY_MS):
+            with cache.lock:
+                usual_spacing(cache, replace(asked, end_ms=end_ms))
+    return not ended.wait(_LATER_S)
 
 
 def _read_by_day(cache: FleetCache, asked: PictureQuestion, ended: threading.Event) -> bool:

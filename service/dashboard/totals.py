@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 
 from analytics.frames.resampling import EVERYTHING_MS
 from analytics.frames.tiers import RAW, Piece, plan
+from contract import times
 from contract.metrics import Quantity
 from service.dashboard.machine_rows import MachineRows
 from service.stores.base import Question, Store
@@ -132,9 +134,14 @@ class Totals:
         return sums.statistics()
 
     def _keys(self, quantity: Quantity, piece: Piece) -> Iterator[_Key]:
-        width = piece.end_ms - piece.start_ms if piece.tier == self._store.tiers[0] else piece.tier
-        for start_ms in range(piece.start_ms, piece.end_ms, width):
-            yield _Key(quantity, piece.tier, start_ms, start_ms + width)
+        tier, start_ms, end_ms = piece.tier, piece.start_ms, piece.end_ms
+        edges = range(start_ms, end_ms + 1, tier)
+        if tier == self._store.tiers[0]:
+            # Reports come in for the bucket of now, and for no other: it is read again alone.
+            is_over = end_ms + tier <= times.now_ms()
+            edges = (start_ms, end_ms) if is_over else sorted({start_ms, end_ms - tier, end_ms})
+        for start_ms, end_ms in pairwise(edges):
+            yield _Key(quantity, tier, start_ms, end_ms)
 
     def _current(self, keys: Sequence[_Key], beside: ThreadPoolExecutor) -> list[_Bucket]:
         """The buckets as the store has them now."""

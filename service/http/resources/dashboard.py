@@ -88,6 +88,7 @@ class FleetPicture:
             resp.data = first + b"".join(parts)
 
     def _parts(self, asked: PictureQuestion, *, in_parts: bool) -> Iterator[bytes]:
+        self._cache.is_used()
         firing, now_ms = firing_alerts(self._repository), times.now_ms()
         if in_parts:
             yield from picture_in_parts(self._cache, asked, firing, now_ms)

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,41 @@ def test_a_column_is_as_wide_as_can_be_read_at_once(
     store.close()
 
 
+def reads_ahead(cache: FleetCache) -> None:
+    """Read ahead until all is read, and the next bucket is waited for."""
+    ended = threading.Event()
+    waits: list[float] = []
+
+    def wait(timeout: float | None = None) -> bool:
+        waits.append(timeout or 0.0)
+        if timeout == STEP_MS / 1000:
+            ended.set()
+        return ended.is_set()
+
+    ended.wait = wait  # type: ignore[method-assign]
+    read_ahead(cache, ended)
+    assert waits[-1] == STEP_MS / 1000
+
+
+def test_ranges_that_were_read_ahead_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large, now_ms = Fleet(tmp_path), START_MS + 20 * MINUTE_MS + 1
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms)
+    for step, number in product(range(5), range(100)):
+        large.add(f"m{number:03}", step, number / 100)
+    reads_ahead(large.cache)
+    for hours in (1, 3, 6, 12, 24, 7 * 24, 30 * 24):
+        large.store.asked.clear()
+        header, _ = large.picture(start_ms=now_ms - hours * HOUR_MS, end_ms=now_ms, rate_ms=None, columns=400)
+        assert (header["total"], large.store.asked) == (100, []), hours
+    # Reports come in for the bucket of now: nothing else is read again.
+    large.add("m007", 4, 1.0)
+    header, _ = large.picture(start_ms=now_ms - HOUR_MS, end_ms=now_ms, rate_ms=None, columns=400)
+    assert {(one.start_ms, one.end_ms) for one in large.store.asked} == {
+        (START_MS + 4 * STEP_MS, START_MS + 5 * STEP_MS)
+    }  # fmt: skip
+    large.store.close()
+
+
 def test_a_large_fleet_is_read_ahead_until_the_service_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large = Fleet(tmp_path)
     for number in range(100):
@@ -235,7 +271,7 @@ def test_a_large_fleet_is_read_ahead_until_the_service_ends(tmp_path: Path, monk
     read_ahead(large.cache, ended)
     assert large.store.asked == []
     monkeypatch.setattr(reading_ahead, "_LATER_S", 0.0)
-    read_ahead(large.cache, threading.Event())
+    reads_ahead(large.cache)
     widths = {one.rate_ms for one in large.store.asked if one.cells == "mean"}
     assert {STEP_MS, 30 * MINUTE_MS} <= widths
     assert large.cache.bytes > 0
