@@ -114,7 +114,7 @@ class Matrix:
         row_of = rows.of(answer.index.tolist())
         missing = len(rows.names) - len(self.values)
         if missing == len(answer) and (first, last - first + 1) == (self.first, columns) and _is_range(row_of):
-            # It is all there is, and in order. pandas gives what must not be changed: columns of it are read again later.
+            # It is all there is, and in order. What pandas gives must not be changed; columns of it will be.
             self.values = np.require(answer.to_numpy(), requirements="W")
             return
         self.values = with_rows(self.values, len(rows.names))
