@@ -400,6 +400,19 @@ def test_a_new_machine_appears_without_loading_anew(
         assert sum(address == f"{service.url}/?range=1h" for address in seen.asked) == loads
 
 
+def test_a_range_without_data_has_no_numbers_and_is_told_whole(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z&tz=utc") as seen:
+        assert [seen.tile(name) for name in ("Machines", "Utilization now", "p95 of samples", "Saturated")] == [
+            "0", NOTHING, NOTHING, NOTHING
+        ]  # fmt: skip
+        select = seen.page.locator("#range")
+        assert "1 Jan 2020" in select.locator("option:checked").inner_text()
+        # The whole of it is seen: as wide as it would be by itself.
+        widths = "(node) => [node.offsetWidth, (node.style.width = 'auto', node.offsetWidth)]"
+        width, whole = select.evaluate(widths)
+        assert width >= whole
+
+
 def test_a_fleet_without_machines_says_how_to_begin(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     with RunningService(tmp_path_factory.mktemp("empty") / "data") as empty, opened(browser, empty) as seen:
         assert f"loadlens-agent --url {empty.url}" in seen.card(HEAT).inner_text()

@@ -69,6 +69,8 @@ function controls() {
   fill(select, relative === null ? h("option", { value: "" }, `${moment(start)} to ${moment(end)}`) : null,
     Object.entries(known).map(([value, text]) => h("option", { value }, text)));
   select.value = relative ?? "";
+  // Two moments take more room than a length of time.
+  select.toggleAttribute("data-absolute", relative === null);
   byId("live").setAttribute("aria-pressed", String(isLive()));
   byId("live").disabled = relative === null;
   byId("tz").textContent = isUtc() ? "UTC" : "Local";

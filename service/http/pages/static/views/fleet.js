@@ -342,7 +342,7 @@ export function open(root) {
       tile("Machines", whole(shownMachines()), some ? `of ${whole(picture.known)} are shown` : `of ${whole(picture.known)} reported in the range`),
       tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean"),
       tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), some ? "of those shown, over the whole range" : "of all machines, over the whole range"),
-      tile("Saturated", named.bounded ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `share of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
+      tile("Saturated", named.bounded && all.length ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `share of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
       tile("Silent", whole(picture.states.silent), "no report for ten minutes", link("/", { q: get("q"), os: get("os"), state: "silent" })),
       tile("Firing", whole(firingNow), firingNow ? Object.keys(rules).slice(0, 3).join(", ") : "no rule fires", link("/alerts")));
   }

@@ -310,7 +310,7 @@ export function open(root) {
     for (const one of small.splice(0)) one.close();
     const kinds = new Map(wanted.flatMap((one, place) => (found[place].length && KINDS.some(([known]) => known === one.name) ? [[one.name, found[place]]] : [])));
     const reported = wanted.flatMap((one, place) => (found[place].length && !kinds.has(one.name) ? [[one, found[place]]] : []));
-    fill(others, reported.length || kinds.size ? null : h("p", { class: "empty" }, "This agent reports CPU only. Settings above add others."));
+    fill(others, reported.length || kinds.size ? null : h("p", { class: "empty" }, "Only the CPU is reported of this machine. Settings of its agent add others."));
     if (kinds.size) drawKinds(kinds, question);
     for (const [one, points] of reported) {
       if (points.some((row) => row.device)) {
