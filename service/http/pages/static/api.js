@@ -67,35 +67,33 @@ export async function getTagged(path, signal) {
  * later.
  */
 export async function getPicture(path, signal) {
-  const reader = (await ask(path, { signal })).body.getReader();
+  const cut = (error) => { throw error.name === "AbortError" ? error : new ServiceError(WORDS[0]); };
+  const answer = await ask(path, { signal });
+  // Chromium counts what is read to its end by a reader as broken off: all of it is read by a copy, its beginning as it comes.
+  const whole = answer.clone().arrayBuffer().catch(cut);
+  whole.catch(() => {}); // it is waited for later
+  const reader = answer.body.getReader();
   let bytes = new Uint8Array(0);
-  const reads = async () => {
-    const { done, value } = await reader.read().catch((error) => {
-      throw error.name === "AbortError" ? error : new ServiceError(WORDS[0]);
-    });
-    if (done) return false;
-    const more = new Uint8Array(bytes.length + value.length);
-    more.set(bytes);
-    more.set(value, bytes.length);
-    bytes = more;
-    return true;
-  };
   const read = async (length) => {
-    while (bytes.length < length) if (!(await reads())) throw new ServiceError(WORDS[0]);
+    while (bytes.length < length) {
+      const { done, value } = await reader.read().catch(cut);
+      if (done) throw new ServiceError(WORDS[0]);
+      const more = new Uint8Array(bytes.length + value.length);
+      more.set(bytes);
+      more.set(value, bytes.length);
+      bytes = more;
+    }
   };
-  const text = (from, to) => JSON.parse(new TextDecoder().decode(bytes.subarray(from, to)));
+  const text = (part) => JSON.parse(new TextDecoder().decode(part));
   await read(4);
   const start = 4 + new DataView(bytes.buffer).getUint32(0, true);
   await read(start);
-  const header = text(4, start), end = start + header.rows * header.columns;
+  const header = text(bytes.subarray(4, start)), end = start + header.rows * header.columns;
   await read(end);
-  const pixels = bytes.slice(start, end);
-  const tables = (async () => {
-    while (await reads());
-    return text(end);
-  })();
-  tables.catch(() => {}); // it is waited for later
-  return { header: { ...header, pixels }, tables };
+  reader.cancel().catch(() => {});
+  const tables = whole.then((data) => text(new Uint8Array(data, end)));
+  tables.catch(() => {});
+  return { header: { ...header, pixels: bytes.subarray(start, end) }, tables };
 }
 
 /** The pattern, as the service reads them, that stands for exactly this text. */

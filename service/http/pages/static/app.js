@@ -70,7 +70,7 @@ function controls() {
     Object.entries(known).map(([value, text]) => h("option", { value }, text)));
   select.value = relative ?? "";
   // Two moments take more room than a length of time.
-  select.toggleAttribute("data-absolute", relative === null);
+  document.documentElement.toggleAttribute("data-absolute", relative === null);
   byId("live").setAttribute("aria-pressed", String(isLive()));
   byId("live").disabled = relative === null;
   byId("tz").textContent = isUtc() ? "UTC" : "Local";
