@@ -135,7 +135,7 @@ class Totals:
 
     def _keys(self, quantity: Quantity, piece: Piece) -> Iterator[_Key]:
         tier, start_ms, end_ms = piece.tier, piece.start_ms, piece.end_ms
-        edges = range(start_ms, end_ms + 1, tier)
+        edges: Sequence[int] = range(start_ms, end_ms + 1, tier)
         if tier == self._store.tiers[0]:
             # Reports come in for the bucket of now, and for no other: it is read again alone.
             is_over = end_ms + tier <= times.now_ms()
