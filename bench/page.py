@@ -186,6 +186,7 @@ def _longest(page: "Page") -> float:
 def _changed(page: "Page", choice: str, value: str) -> float:
     """Milliseconds from the request for another order of the machines, or another range, to its pixels."""
     drawn = page.evaluate("__seen.drawn.length")
+    page.keyboard.press("Shift")  # a person chooses by key or pointer: what moves then is asked for
     page.get_by_role("combobox", name=choice).evaluate(
         "(node, value) => { node.value = value; node.dispatchEvent(new Event('change')); }", value
     )
@@ -197,7 +198,7 @@ def _zoomed(page: "Page") -> float:
     """Milliseconds from the request for a part of the day, from one odd moment to another, to its pixels."""
     drawn = page.evaluate("__seen.drawn.length")
     end_s = time.time() // 60 * 60 - 4.3 * 3600
-    page.keyboard.press("Shift")  # a person would have zoomed: what moves then is asked for
+    page.keyboard.press("Shift")  # as below
     from_, to = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) for at in (end_s - 9.7 * 3600, end_s))
     page.evaluate(
         "(query) => { history.pushState(null, '', query); dispatchEvent(new Event('navigate')); }",
