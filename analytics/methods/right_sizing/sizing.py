@@ -14,7 +14,7 @@ from analytics.frames.resampling import resample
 from analytics.methods.right_sizing.cores import Cores, cores_of
 from analytics.methods.right_sizing.days import Days, Floats, Ints, days_of, growth_a_day, machines
 from analytics.methods.right_sizing.later_days import outlook
-from analytics.methods.right_sizing.text import sentence
+from analytics.methods.right_sizing.text import FULL, sentence
 from contract.times import DAY_MS, MAX_RATE_MS
 
 VERDICTS: Final = ("too big", "right", "too small", "no size fits", "not enough data")
@@ -95,7 +95,8 @@ def right_size(
         what the machine has now (above 1 where it had more); `demand` in cores, headroom and growth included; `saved`
         cores (below 0: more are needed) and `saved_share`; `saved_a_month` in money where there is a price (730 hours);
         `verdict`, one of VERDICTS; `confidence`, the chance that a day within the next two weeks stays under the target
-        on what is recommended; `days` seen; `basis`, either `samples` or `means of windows`; and `why`, a sentence.
+        on what is recommended, missing for a machine that is full, of which needed and its interval are the least;
+        `days` seen; `basis`, either `samples` or `means of windows`; and `why`, a sentence.
         Where there is not enough data, needed, its interval, recommended and what follows are missing; where no size
         fits, so are recommended and what follows.
 
@@ -186,7 +187,7 @@ def _sized(days: Days, has: dict[Any, float], aim: _Aim) -> pd.DataFrame:
             "saved": now - recommended,
             "saved_share": (now - recommended) / now,
             "verdict": np.select(kinds, ["not enough data", "no size fits", "too small", "too big"], "right"),
-            "confidence": np.where(np.isnan(recommended), np.nan, chance),
+            "confidence": np.where(np.isnan(recommended) | (days.whole >= FULL * now), np.nan, chance),
             "days": number,
         }
     )

@@ -67,6 +67,16 @@ def test_verdicts_say_what_to_do_and_what_it_saves() -> None:
     assert sized["confidence"].loc[["idle", "fitting", "hot"]].min() > 0.9
 
 
+@pytest.mark.parametrize("sizes", [None, (4, 8, 16)])
+def test_nothing_is_promised_of_a_machine_that_is_full(sizes: tuple[int, ...] | None) -> None:
+    full = sizes_of(frame_of({"full": np.ones(14 * 24)}), cores=4, sizes=sizes).loc["full"]
+    assert full["verdict"] == "too small"
+    assert full["recommended"] == (5 if sizes is None else 8)
+    assert np.isnan(full["confidence"]), "what it would use with more cores nobody has seen"
+    assert "confidence" not in full["why"]
+    assert "what it would use if it could is not seen while it is full" in full["why"]
+
+
 def test_days_that_differ_make_a_wide_interval_and_no_rash_saving() -> None:
     steady = frame_of({"steady": np.tile(noisy(0.25, 1), 14)})
     bursts = frame_of({"bursts": np.concatenate([noisy(0.7 if day == 4 else 0.05, 1, seed=day) for day in range(14)])})
