@@ -39,12 +39,16 @@ class _Aim:
     least_days: int
     sizes: Floats | None
 
-    def size(self, demand: Floats) -> Floats:
-        """The smallest size that keeps a demand in cores under the target, infinity where none does; NaN stays."""
+    def size(self, demand: Floats, now: Floats) -> Floats:
+        """The smallest size that keeps a demand in cores under the target, infinity where none does; NaN stays.
+
+        Without sizes these are the whole numbers, and what a machine has now.
+        """
         wanted = demand / self.target
         wanted = wanted - 1e-9 * np.maximum(wanted, 1.0)
         if self.sizes is None:
-            return np.maximum(np.ceil(wanted), 1.0)
+            whole = np.maximum(np.ceil(wanted), 1.0)
+            return np.where((whole > now) & (wanted <= now), now, whole)
         sizes = np.append(self.sizes, np.inf)
         return np.where(np.isnan(wanted), np.nan, sizes[np.searchsorted(self.sizes, wanted)])
 
@@ -163,7 +167,7 @@ def _sized(days: Days, has: dict[Any, float], aim: _Aim) -> pd.DataFrame:
     factor = (1.0 + aim.headroom) * _growth(days, number, aim)
     demand = days.whole * factor
     needed, upper, lower = (
-        np.where(enough, aim.size(used * factor), np.nan)
+        np.where(enough, aim.size(used * factor, now), np.nan)
         for used in (days.whole, later.at(_ENOUGH) * room, later.at(_TOO_MUCH) * room)
     )
     lower, upper = np.minimum(lower, needed), np.maximum(upper, needed)

@@ -28,7 +28,7 @@ def sentence(
     if row["verdict"] == "not enough data":
         return f"Seen on {days}: at least {least_days} are needed for a recommendation."
     used = row["utilization"] * row["now"]
-    of = f"{amount(used)} of {amount(row['now'])} cores"
+    of = f"{amount(used)} of {amount(row['now'])} {'core' if row['now'] == 1 else 'cores'}"
     seen = f"On {days}, {100 * quantile:g} % of the {row['basis']} used at most {of}"
     if row["demand"] > used * 1.001:
         seen += f", {amount(row['demand'])} with what is to come"
