@@ -13,9 +13,13 @@ from agent.interfaces import is_physical, is_virtual_by_name
 from contract.report import OsType
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_COMMON = re.compile(r"(00:){5}00|(ff:){5}ff|02:42(:[0-9a-f]{2}){4}")
-"""Addresses that many hosts have: none at all, broadcast, and those that Docker makes of a container's network address
-(`02:42:ac:11:00:02` is the first container's on any host)."""
+_COMMON = re.compile(
+    r"(00:){5}00|(ff:){5}ff|02:00:00:00:00:00|fe:ff:ff:ff:ff:ff|ee:ee:ee:ee:ee:ee"
+    r"|(02:42|0a:58)(:[0-9a-f]{2}){4}|52:54:00:12:34:5[6-9a-f]"
+)
+"""Addresses that many hosts have: none at all, broadcast, placeholders (privacy, Xen, Calico), those that Docker and
+Kubernetes' bridges make of a container's network address (`02:42:ac:11:00:02` is the first container's on any host,
+`0a:58:0a:f4:00:05` that of 10.244.0.5 in any cluster), and those of QEMU's machines that were given none."""
 
 
 class NoIdentity(Exception):
@@ -71,7 +75,7 @@ def identity(user_id: str | None, labels: Mapping[str, str] | None = None) -> Ho
     if user_id is None:
         raise NoIdentity(
             "expected a network interface with a MAC address of its own to serve as the user id, got none "
-            "(in a container, 02:42:... are those of other hosts' containers too); set --user-id"
+            "(02:42:... and 0a:58:... are those of other hosts' containers too); set --user-id"
         )
     return HostIdentity(user_id, *_system(), labels or {})
 

@@ -29,8 +29,10 @@ def clip_rounding(document: Any) -> bool:
         elif kind is not None:
             for quantity in kind.quantities:
                 clipped |= _clip_distribution(quantity, metric.get(quantity.attribute))
-            for quantity in kind.of_devices:
-                clipped |= _clip_all(metric.get(f"{quantity.attribute}_by_device"), 1.0 if quantity.bounded else _ANY)
+            for part, quantities in (("core", kind.of_cores), ("device", kind.of_devices)):
+                for quantity in quantities:
+                    high = 1.0 if quantity.bounded else _ANY
+                    clipped |= _clip_all(metric.get(f"{quantity.attribute}_by_{part}"), high)
     return clipped
 
 

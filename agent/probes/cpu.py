@@ -157,6 +157,7 @@ class _Counters:
         self._behind: Times | None = None
         self._series = WeightedSamples.empty()
         self._last_value: float | None = None
+        self._moved_at = 0.0
 
     def add(self, times: Times) -> None:
         """Take the next reading.
@@ -187,12 +188,12 @@ class _Counters:
         """Whether time was counted since `collect` was called last."""
         return bool(self._series.values)
 
-    def collect(self) -> WeightedSamples | None:
-        """The samples so far; without any the last one known, None where nothing was ever counted."""
+    def collect(self, now: float) -> WeightedSamples | None:
+        """The samples until `now`; without any the last one known, None where nothing was counted for long, or ever."""
         series, self._series = self._series, WeightedSamples.empty()
         if series.values:
-            self._last_value = series.values[-1]
-        elif self._last_value is not None:
+            self._last_value, self._moved_at = series.values[-1], now
+        elif self._last_value is not None and now - self._moved_at < CORE_STANDS_STILL_S:
             return WeightedSamples([self._last_value], [1.0])
         else:
             return None
@@ -207,6 +208,8 @@ AT_ONCE = 20
 """How many readings wait until they are understood: a second's at 20 Hz, so that none takes much memory or time."""
 STAND_STILL_S = 1.0
 """Counters of a whole host that do not move for so long are none: gVisor's never do."""
+CORE_STANDS_STILL_S = 10.0
+"""The same of one core: without its tick (nohz_full) one that works may be counted once a second or more rarely."""
 
 
 class CpuProbe:
@@ -218,18 +221,24 @@ class CpuProbe:
         self._source = source
         self.collected: CpuSamples | None = None
         """What `collect` gave last, for who looks at the same samples."""
-        self._cores: Sequence[Any] = ()
+        self._cores: Sequence[Any] | None = None
         self._readings: list[Any] = []
         self._counters: list[_Counters] = []
+        self._unreadable: UnreadableCounters | None = None
+        """Why the last reading said nothing."""
         self._taken = False
         self._sampled_at = self._moved_at = 0.0
 
     def restart(self, now: float) -> None:
         """Forget the samples, and begin with the cores that are online."""
-        self._cores, counters = self._source.read()
-        self._counters = [_Counters(times) for times in self._source.times(counters)]
+        # Should the counters not be readable now, the next sample asks for another beginning.
+        self._cores = None
         self._readings = []
+        self._unreadable = None
         self._taken = False
+        cores, counters = self._source.read()
+        self._counters = [_Counters(times) for times in self._source.times(counters)]
+        self._cores = cores
         self._sampled_at = self._moved_at = now
 
     def sample(self, now: float) -> bool:
@@ -245,7 +254,10 @@ class CpuProbe:
         return True
 
     def collect(self) -> "CpuSamples | None":
-        """The samples so far. Raises NotMeasured where the counters of the host stand still."""
+        """The samples so far. Raises NotMeasured where the counters of the host stand still.
+
+        Raises UnreadableCounters where no reading could be understood.
+        """
         self.collected = None
         self._understand()
         if not self._taken:
@@ -253,21 +265,30 @@ class CpuProbe:
         self._taken = False
         if self._counters[0].moved:
             self._moved_at = self._sampled_at
+        elif self._unreadable:
+            raise self._unreadable
         elif self._sampled_at - self._moved_at >= STAND_STILL_S:
             raise NotMeasured("the system's counters of CPU time do not move")
-        host, *cores = [counters.collect() for counters in self._counters]
+        host, *cores = [counters.collect(self._sampled_at) for counters in self._counters]
         if host is None:
             return None
-        counted = [(int(number), series) for number, series in zip(self._cores, cores, strict=True) if series]
+        counted = [(int(number), series) for number, series in zip(self._cores or (), cores, strict=True) if series]
         numbers = tuple(number for number, _ in counted)
         self.collected = CpuSamples(numbers, host, [series for _, series in counted])
         return self.collected
 
     def _understand(self) -> None:
-        for reading in self._readings:
-            for counters, times in zip(self._counters, self._source.times(reading), strict=True):
+        """Take all readings; the time up to one that says nothing is counted by the next that does."""
+        readings, self._readings = self._readings, []
+        for reading in readings:
+            try:
+                told = self._source.times(reading)
+            except UnreadableCounters as error:
+                self._unreadable = error
+                continue
+            self._unreadable = None
+            for counters, times in zip(self._counters, told, strict=True):
                 counters.add(times)
-        self._readings.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,54 +5,61 @@ from collections.abc import Callable, Mapping, Sequence
 
 from agent.probes.base import NotMeasured
 from agent.probes.system import Gauges, Periodic, Rates
-from contract.metrics import Metric, Pressure, Scheduler, Times
+from contract.metrics import Pressure, Scheduler, Times
 
 _STAT = "/proc/stat"
 _PRESSURE = "/proc/pressure"
 _MICROSECONDS = 1e6
+_STAND_STILL_S = 10.0
+"""Counters that do not move for so long are none."""
 
 
-class Shares(Periodic):
-    """Samples how the growth of counters is divided among them.
+class TimesProbe(Periodic):
+    """Samples how the CPU time of the whole machine is divided, of counters as `times_of` gives them.
 
-    `read` gives the counters, which add up to all there is; `told` turns their shares into one for each of the kind's
-    quantities. A counter that goes back counts as unmoved. A sample in which nothing moved is left to the next.
+    A reading in which a counter goes back is joined to the next, as the CPU's probe does; where it is behind still, it
+    was set back for good. One in which nothing moved is left to the next.
     """
 
-    def __init__(
-        self, kind: type[Metric], interval_s: float, read: Callable[[], Sequence[int]],
-        told: Callable[[Sequence[float]], Sequence[float]],
-    ) -> None:  # fmt: skip
-        super().__init__(kind, interval_s)
+    def __init__(self, interval_s: float, read: Callable[[], Sequence[int]]) -> None:
+        super().__init__(Times, interval_s)
         self._read = read
-        self._told = told
         self._counters: Sequence[int] = ()
+        self._behind: Sequence[int] = ()
 
     def restart(self, now: float) -> None:
         """Read the counters, and be due a period later."""
         self._begin(now)
-        self._counters = ()
+        self._counters = self._behind = ()
         self._counters = self._read()
 
     def sample(self, now: float) -> bool:
-        """Take a sample."""
+        """Take a sample. Raises NotMeasured where the counters have not moved for long."""
         self._schedule_next(now)
         seconds = now - self._sampled_at
         after = self._read()
         if not self._counters:
             self._counters, self._sampled_at = after, now
             return True
-        growth = [max(0, now_ - before) for now_, before in zip(after, self._counters, strict=True)]
+        growth = time_between(self._counters, after)
+        if growth is None:
+            if not self._behind:
+                self._behind = after
+                return True
+            growth = time_between(self._behind, after) or [0] * len(after)
+            self._counters = self._behind
         total = sum(growth)
         if seconds > 0.0 and total:
-            self._append(self._told([one / total for one in growth]), seconds)
-            self._counters, self._sampled_at = after, now
+            self._append(kinds_of_time([one / total for one in growth]), seconds)
+            self._counters, self._behind, self._sampled_at = after, (), now
+        elif seconds >= _STAND_STILL_S:
+            raise NotMeasured("the system's counters of CPU time do not move")
         return True
 
 
-def times_probe(interval_s: float) -> Shares:
+def times_probe(interval_s: float) -> TimesProbe:
     """The probe of the kinds of CPU time of the whole machine."""
-    return Shares(Times, interval_s, lambda: times_of(_lines(_STAT)), kinds_of_time)
+    return TimesProbe(interval_s, lambda: times_of(_lines(_STAT)))
 
 
 def times_of(lines: Sequence[str]) -> list[int]:
@@ -68,6 +75,20 @@ def times_of(lines: Sequence[str]) -> list[int]:
     user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice = times + [0] * (10 - len(times))
     guests = guest + guest_nice
     return [max(0, user + nice - guests), system, idle, iowait, irq + softirq, steal, guests]
+
+
+def time_between(before: Sequence[int], after: Sequence[int]) -> list[int] | None:
+    """The time of each kind between two readings of `times_of`; None where one goes back.
+
+    The kernel moves time between idle and waiting afterwards, so one of the two may go back while their sum does not:
+    that is all of it, of which waiting is what its counter says, at most.
+    """
+    user, system, idle, iowait, interrupts, steal, guests = (
+        now - then for now, then in zip(after, before, strict=True)
+    )
+    waiting = min(max(iowait, 0), idle + iowait)
+    growth = [user, system, idle + iowait - waiting, waiting, interrupts, steal, guests]
+    return None if min(growth) < 0 else growth
 
 
 def kinds_of_time(shares: Sequence[float]) -> tuple[float, ...]:

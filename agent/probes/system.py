@@ -81,18 +81,22 @@ Counters = Mapping[str, Sequence[float]]
 class Rates(Periodic):
     """Samples the growth per second of counters, added up over the devices that `read` gives.
 
-    A device that comes or goes adds nothing for that sample, and a counter that goes back counts as unmoved.
+    A device that comes or goes adds nothing for that sample. Where a counter goes back, that reading of it is joined to
+    the next: drivers answer 0 for a moment, after which all since boot would count as of a second. One that is behind
+    still was set back for good.
     """
 
     def __init__(self, kind: type[Metric], interval_s: float, read: Callable[[], Counters]) -> None:
         super().__init__(kind, interval_s)
         self._read = read
         self._counters: Counters = {}
+        self._behind: dict[str, list[float | None]] = {}
+        """What the counters of devices were that went back; None for the others."""
 
     def restart(self, now: float) -> None:
         """Read the counters, and be due a period later."""
         self._begin(now)
-        self._counters = {}
+        self._counters, self._behind = {}, {}
         self._counters = self._read()
 
     def sample(self, now: float) -> bool:
@@ -101,15 +105,31 @@ class Rates(Periodic):
         seconds = now - self._sampled_at
         if seconds <= 0.0:
             return True
-        after = self._read()
+        after = dict(self._read())
         if before := self._counters:
-            grown = {
-                device: [max(0.0, new - old) for new, old in zip(after[device], before[device], strict=True)]
-                for device in after.keys() & before.keys()
-            }
+            grown = {device: self._growth(device, after) for device in after.keys() & before.keys()}
             self._append(self._rates(grown, seconds), seconds)
+            self._behind = {device: behind for device, behind in self._behind.items() if device in grown}
         self._counters, self._sampled_at = after, now
         return True
+
+    def _growth(self, device: str, counters: dict[str, Sequence[float]]) -> list[float]:
+        """How much the counters of a device grew; in `counters` those that went back are set to what they were."""
+        after, before = counters[device], self._counters[device]
+        behind = self._behind.pop(device, None) or [None] * len(after)
+        growth, kept, went_back = [], [*after], [*behind]
+        for place, (new, old, was) in enumerate(zip(after, before, behind, strict=True)):
+            went_back[place] = None
+            if new >= old:
+                growth.append(new - old)
+            elif was is None:
+                growth.append(0.0)
+                kept[place], went_back[place] = old, new
+            else:
+                growth.append(max(0.0, new - was))
+        if any(one is not None for one in went_back):
+            counters[device], self._behind[device] = kept, went_back
+        return growth
 
     def _rates(self, grown: Counters, seconds: float) -> Sequence[float]:
         """A sample, of how much the counters of each device grew in a time."""

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analytics.frames.arguments import FrameError, shown
 from analytics.frames.columns import NUMBERS
+from contract.metrics import NAMES
 
 IDENTITIES: Final = ("user_id", "host", "hostname", "machine", "machine_id", "instance")
 """What the column `user` is called elsewhere."""
@@ -91,7 +92,7 @@ def with_samples(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of a frame that have samples, its index in UTC and milliseconds.
 
     Rows whose `count` is 0 or missing, as a regular grid has them, are left out. Raises FrameError where the frame has
-    another index, lacks a column of numbers, or has a `count` that is none.
+    another index, lacks a column of numbers, has a `count` that is none, or a `user` that some rows miss.
     """
     check_index(frame)
     check_identity(frame)
@@ -101,6 +102,9 @@ def with_samples(frame: pd.DataFrame) -> pd.DataFrame:
     count = frame["count"]
     if count.dtype != np.int64 or (len(count) and count.to_numpy().min() <= 0):
         frame = frame[_counts(count) > 0]
+    if "user" in frame and frame["user"].isna().any():
+        row = int(frame["user"].isna().to_numpy().argmax())
+        raise FrameError(f"user is missing in a row that has samples ({frame.index[row]})")
     if frame.index.dtype != UTC_MS:
         frame = frame.set_axis(pd.DatetimeIndex(frame.index, name="time").tz_convert("UTC").as_unit("ms"))
     return frame
@@ -111,7 +115,8 @@ def _counts(column: "pd.Series[Any]") -> "pd.Series[Any]":
     if not has_numbers(column.dtype):
         raise FrameError(f"expected numbers in {column.name}, got {column.dtype}")
     count = column.fillna(0)
-    refuse((count < 0) | (count % 1 != 0), count, "expected whole numbers of at least 0")
+    plain = count.to_numpy(np.float64)  # Arrow's numbers have no remainder
+    refuse((plain < 0) | (plain % 1 != 0), count, "expected whole numbers of at least 0")
     return count
 
 
@@ -130,7 +135,7 @@ def numbers_of(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
         if values.dtype != dtype and values.isna().any():
             raise FrameError(f"{name} is missing in a row that has samples")
         if name in _WHOLE and values.dtype.kind == "f":
-            refuse(values % 1 != 0, values, "expected whole numbers")
+            refuse(values.to_numpy(np.float64) % 1 != 0, values, "expected whole numbers")
         numbers[name] = values.to_numpy(dtype)
         if dtype == np.float64 and not np.isfinite(numbers[name]).all():
             if np.isnan(numbers[name]).any():
@@ -148,6 +153,7 @@ def _check_together(frame: pd.DataFrame, numbers: dict[str, npt.NDArray[Any]]) -
     sample, or by buckets of theirs), and what was accepted must be answered.
     """
     mean, variance, least, most = (numbers[name] for name in ("mean", "var", "min", "max"))
+    check_shares(frame, "max", most)
     approximated = numbers["approximated"]
     if approximated.min() < 0:
         refuse(approximated < 0, frame["approximated"], "expected at least 0")
@@ -159,6 +165,26 @@ def _check_together(frame: pd.DataFrame, numbers: dict[str, npt.NDArray[Any]]) -
         refuse((mean < least - allowed) | (mean > most + allowed), frame["mean"], "expected a mean between min and max")
     if variance.min() < 0:
         refuse(variance < -_ROUNDING * np.maximum(mean**2, 1.0), frame["var"], "expected at least 0")
+
+
+def check_shares(frame: pd.DataFrame, column: str, values: npt.NDArray[Any]) -> None:
+    """Raise FrameError where `values`, of that column, are above 1 in rows that name a share as their metric."""
+    above = values > 1 + _ROUNDING
+    if not above.any():
+        return
+    named = frame.attrs.get("metric")
+    names = frame["metric"].to_numpy(object)[above] if named is None and "metric" in frame else [named]
+    if not any(_is_share(name) for name in set(names)):
+        return
+    rows = np.flatnonzero(above)
+    wrong = np.zeros(len(values), np.bool_)
+    wrong[rows] = [_is_share(name) for name in names] if len(names) == len(rows) else _is_share(named)
+    refuse(wrong, frame[column], "expected shares in [0, 1], as its metric is (divide percent by 100)")
+
+
+def _is_share(name: object) -> bool:
+    metric = NAMES.get(name) if isinstance(name, str) else None
+    return metric is not None and metric.quantity.bounded
 
 
 def refuse(wrong: Any, values: "pd.Series[Any]", expected: str) -> None:

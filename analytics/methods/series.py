@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, example_of, is_dask, of_machines
-from analytics.frames.checking import number_column
+from analytics.frames.checking import check_shares, number_column
 from analytics.frames.frame import GROUPS, FrameError
 from analytics.frames.kernel import Floats, Ints
 from analytics.frames.progress import progress
@@ -18,6 +18,10 @@ _ALONE: Final = 50_000
 """Points up to which starting other processes takes longer than it saves."""
 _CHUNK: Final = 20_000
 """Points that a process gets at a time, at least."""
+
+
+_IN_THE_UNIT: Final = ("mean", "min", "max")
+"""Columns of windows that are in the unit of their metric."""
 
 
 class TimeSeries(NamedTuple):
@@ -60,7 +64,9 @@ def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
 def check_column(frame: AnyFrame, column: str) -> None:
     """Raise FrameError for what is no frame of one series, or of one for each `user`, with a `column` of numbers."""
     example = example_of(frame)
-    number_column(example, column)
+    values = number_column(example, column)
+    if column in _IN_THE_UNIT:
+        check_shares(example, column, values.to_numpy(np.float64, na_value=np.nan))
     for name in () if "user" in example.columns else GROUPS[1:]:
         if name in example.columns and (is_dask(frame) or example[name].nunique(dropna=False) > 1):
             raise FrameError(

@@ -44,7 +44,7 @@ def saturation(
     shares_only(frame)
     machines = of_machines(frame)
     labels = ["user"] if by and "user" in machines.columns else []
-    wanted = [*labels, *NUMBERS, *(["histogram"] if "histogram" in machines.columns else [])]
+    wanted = [*labels, *NUMBERS, *(name for name in ("metric", "histogram") if name in machines.columns)]
     if missing := [name for name in wanted if name not in machines.columns]:
         raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
     key = None if rate_ms is None else partial(bucket, rate_ms=rate_ms)

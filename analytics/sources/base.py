@@ -253,8 +253,9 @@ class WindowedSource(ABC):
         """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`)."""
         check_windows_by(by, top if stat is None else None)
         if weight != "samples" and by is None:
-            # A bucket in which the cores of a machine change is weighed in parts, each by the cores of its time.
-            parts = _parts_of(rate) if weight == "cores" else rate
+            # Weighed in parts: in a wide bucket a machine that was seen for an hour would look as if it sampled seldom,
+            # and each part has the cores of its time.
+            parts = _parts_of(rate)
             each = self.fleet(metric, start=start, end=end, rate=parts, by="user", histograms=histograms or bool(stat))
             together = weighed_together(each, weight, self.users, lambda: self._cores(start, end, parts))
             if parts != rate:

@@ -17,14 +17,15 @@ from analytics.frames.weights import (
     known_cores,
     multiplied,
     of_rows,
-    weigh,
 )
+from contract.times import DAY_MS, HOUR_MS, now_ms
 from service.http.problems import invalid
 from service.stores import core_counts
 from service.stores.base import Question, Store
 
+_HOURS: Final = 24
 _BUCKETS: Final = 200
-"""In so many buckets at most it is looked how often a machine samples."""
+"""In so many buckets at most, of an hour at least, it is looked how often a machine samples."""
 
 
 def a_weight(value: Any) -> Weight:
@@ -48,15 +49,39 @@ def weighed(store: Store, question: Question, weight: Weight) -> pd.DataFrame:
 
 def _together(each: pd.DataFrame, weight: Weight, store: Store, question: Question) -> pd.DataFrame:
     try:
-        if weight == "hosts" or each.empty:
-            counted = weigh(each, weight)
+        if each.empty:
+            counted = each
+        elif weight == "hosts":
+            counted = multiplied(each, of_rows(_factors(store, question, each), each))
         else:
-            rows, often = _by_cores(each, host_factors(each), store, question)
+            rows, often = _by_cores(each, _factors(store, question, each), store, question)
             counted = multiplied(rows, often // max(1, int(np.gcd.reduce(often))))
     except ValueError as error:
         raise invalid("weight", str(error)) from None
     together: pd.DataFrame = resample(counted.drop(columns=["user", "cores"], errors="ignore"), RAW_MS)
     return together
+
+
+def _factors(store: Store, question: Question, each: pd.DataFrame | None = None) -> "pd.Series[int]":
+    """How often samples of each user count so that users count by the time that they were seen (`host_factors`).
+
+    That is told by how often a machine samples while it is seen, so it is looked at in buckets that are short beside
+    the range, and as long as windows may be: in a day's bucket one that was seen for an hour looks as if it sampled 24
+    times as seldom. `each` are the windows of the question, which tell it where its buckets are short enough.
+    """
+    range_ms = question.end_ms - question.start_ms
+    hours = max(-(-range_ms // (_BUCKETS * HOUR_MS)), 1)
+    # More than half a day at a time is as well a whole number of days, which rollups have.
+    width_ms = hours * HOUR_MS if 2 * hours <= _HOURS else -(-hours // _HOURS) * DAY_MS
+    width_ms = max(width_ms, store.finest_ms(question.start_ms, now_ms()))
+    edges = question.edges
+    widest_ms = question.rate_ms if edges is None else int(np.diff([*edges, max(question.end_ms, edges[-1])]).max())
+    if width_ms >= widest_ms and each is not None:
+        return host_factors(each)
+    looked_at = replace(
+        question, rate_ms=width_ms, edges=None, by="user", each_user=False, cores="whole", histograms=False, cells=None
+    )
+    return host_factors(store.answer(looked_at))
 
 
 def _by_cores(
@@ -77,9 +102,7 @@ class PieceWeights:
     def __init__(self, store: Store, whole: Question, weight: Weight) -> None:
         """`whole` asks for the whole range by user."""
         self._store, self._weight = store, weight
-        width_ms = max(whole.rate_ms, -(-(whole.end_ms - whole.start_ms) // _BUCKETS), 1)
-        coarse = replace(whole, rate_ms=core_counts.fitting_ms(width_ms), histograms=False)
-        self._factors = host_factors(store.answer(coarse))
+        self._factors = _factors(store, whole)
 
     def together(self, question: Question) -> pd.DataFrame:
         """The windows of all together in a piece of the range. Raises ProblemError 422 where cores are not known."""

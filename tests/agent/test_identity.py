@@ -10,6 +10,7 @@ from agent.identity import HostIdentity, Interface, NoIdentity, first_real_addre
 
 MAC = "6a:d6:96:d3:45:35"
 OTHER = "0a:42:ac:11:00:02"
+COMMON = ["0a:58:0a:f4:00:05", "52:54:00:12:34:56", "52:54:00:12:34:57", "02:00:00:00:00:00", "ee:ee:ee:ee:ee:ee"]
 CONTAINERS = "02:42:ac:11:00:02"
 
 
@@ -33,6 +34,8 @@ CONTAINERS = "02:42:ac:11:00:02"
             id="Docker's in another notation",
         ),
         pytest.param([Interface("eth0", 2, "00:00:00:00:00:00", True)], None, id="zeros"),
+        *(pytest.param([Interface("eth0", 2, common, True)], None, id=common) for common in COMMON),
+        pytest.param([Interface("eth0", 2, "52:54:00:12:34:60", True)], "52:54:00:12:34:60", id="QEMU's, given"),
         pytest.param([], None, id="none"),
         pytest.param(
             [Interface("lo0", 1, ""), Interface("awdl0", 3, OTHER), Interface("en0", 6, MAC)], MAC, id="macOS"
@@ -50,7 +53,9 @@ def test_the_user_id_is_the_address_of_the_first_real_interface(
     assert first_real_address(interfaces) == address
 
 
-@pytest.mark.parametrize("address", [CONTAINERS, "00:00:00:00:00:00", "00-00-00-00-00-00", "FF:FF:FF:FF:FF:FF"])
+@pytest.mark.parametrize(
+    "address", [CONTAINERS, "00:00:00:00:00:00", "00-00-00-00-00-00", "FF:FF:FF:FF:FF:FF", *COMMON]
+)
 def test_an_address_that_many_hosts_have_is_refused_as_a_user_id(address: str) -> None:
     with pytest.raises(NoIdentity, match="expected a user id that no other host has"):
         identity(address)

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from contract.metrics import Bursts
 from contract.report import Report, decode_report
 from contract.validation import InvalidReport, accepted, check
 from tests.support.documents import NOW_MS, changed, full
@@ -65,6 +66,23 @@ def test_rounding_is_clipped(path: str, value: float, clipped: float) -> None:
     assert list(check(report, NOW_MS)) == []
     # What is kept is what was understood, so that it is read again without being clipped.
     assert decode_report(text) == report
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "clipped"),
+    [
+        ("saturated_by_core", ABOVE, 1.0),
+        ("saturated_by_core", BELOW, 0.0),
+        ("longest_by_core", BELOW, 0.0),
+        ("begun_by_core", BELOW, 0.0),
+    ],
+)
+def test_rounding_of_bursts_of_cores_is_clipped(path: str, value: float, clipped: float) -> None:
+    whole = {quantity.attribute: {"avg": 0.5, "var": 0.0} for quantity in Bursts.quantities}
+    cores = {f"{quantity.attribute}_by_core": [0.5, 0.5] for quantity in Bursts.of_cores}
+    bursts = {"type": "BURSTS", **whole, **cores, path: [0.5, value]}
+    report, _ = accepted(msgspec.json.encode(full() | {"metrics": [bursts]}), NOW_MS)
+    assert member(report, f"/metrics/0/{path}") == [0.5, clipped]
 
 
 def placed(document: dict[str, Any], path: str, value: float) -> bytes:

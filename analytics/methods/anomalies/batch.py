@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -87,8 +86,8 @@ def _judge(series: Sequence[TimeSeries], tuning: Tuning) -> _Verdicts:
         start, end = end, end + len(one.time)
         update = Detector(tuning).update
         verdicts = [update(time, value) for time, value in zip(one.time.tolist(), one.value.tolist(), strict=True)]
-        for place, name in enumerate(_NUMBERS):
-            numbers[place, start:end] = list(map(attrgetter(name), verdicts))
-        anomaly[start:end] = [verdict.anomaly for verdict in verdicts]
-        kind[start:end] = [_PLACES[verdict.kind] for verdict in verdicts]
+        if verdicts:
+            _, *columns, anomaly[start:end], kinds = zip(*verdicts, strict=True)
+            numbers[:, start:end] = columns
+            kind[start:end] = [_PLACES[one] for one in kinds]
     return _Verdicts(times, numbers, anomaly, kind)

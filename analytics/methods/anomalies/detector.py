@@ -20,6 +20,8 @@ from analytics.methods.anomalies.tuning import Tuning
 _NAT: Final[Any] = type(pd.NaT)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION: Final = 2
+_tuple: Final[Any] = tuple.__new__
+"""What `Verdict(...)` comes to, without the function in between."""
 _HUGE: Final = 1e300
 """Beyond it a difference of two values is not a number any more; such values count as missing."""
 
@@ -53,6 +55,7 @@ class Detector:
 
     def __init__(self, tuning: Tuning | None = None) -> None:
         self.tuning: Tuning = Tuning() if tuning is None else instance(tuning, "tuning", Tuning, "a Tuning or None")
+        self._alarm = self.tuning.alarm
         self._quantities = Quantities(self.tuning)
         self._events = News(self.tuning.quiet)
         self._stillness = said_once(self.tuning.quiet)
@@ -68,22 +71,29 @@ class Detector:
         time_ms = time if type(time) is int else _epoch_ms(time)
         if type(value) is not float:
             value = _number(value)
-        if self._last_ms is not None:
-            if time_ms < self._last_ms:
-                raise FrameError(f"points come in order of time; {time_ms} comes after {self._last_ms}")
-            self._quantities.end_recent_after(time_ms - self._last_ms)
+        last_ms = self._last_ms
+        if last_ms is not None:
+            if time_ms < last_ms:
+                raise FrameError(f"points come in order of time; {time_ms} comes after {last_ms}")
+            self._quantities.end_recent_after(time_ms - last_ms)
         self._last_ms = time_ms
         if not abs(value) < _HUGE:
             return Verdict(time_ms, value, *self._quantities.expect(), 0.0, False, "")
-        met = self._quantities.meet(time_ms, value)
-        number, alarm = self._count, self.tuning.alarm
-        self._count += 1
-        news, begins = self._events.judge(number, met.surprise, alarm)
-        kind: Kind = met.kind if news > 0 else ""
-        still, falls_still = self._stillness.judge(number, met.stillness, alarm)
-        if still > news:
-            news, kind = still, "spread"
-        return Verdict(time_ms, value, met.expected, met.lower, met.upper, 1 - 10**-news, begins or falls_still, kind)
+        expected, lower, upper, surprise, kind, stillness = self._quantities.meet(time_ms, value)
+        number = self._count
+        self._count = number + 1
+        # Most points are no surprise, and nothing is made of these but the verdict.
+        news, begins = self._events.judge(number, surprise, self._alarm) if surprise > 0 else (0.0, False)
+        if news <= 0:
+            kind = ""
+        if stillness > 0:
+            still, falls_still = self._stillness.judge(number, stillness, self._alarm)
+            begins = begins or falls_still
+            if still > news:
+                news, kind = still, "spread"
+        score = 1 - 10**-news if news else 0.0
+        verdict: Verdict = _tuple(Verdict, (time_ms, value, expected, lower, upper, score, begins, kind))
+        return verdict
 
     def state(self) -> dict[str, Any]:
         """Everything it knows, as data for JSON; `from_state` continues exactly there."""

@@ -52,6 +52,10 @@ class Met(NamedTuple):
     """The same for a stream that fell still."""
 
 
+_tuple: Final[Any] = tuple.__new__
+"""What `Met(...)` comes to, without the function in between: there is one for each point."""
+
+
 class Quantities:
     """What is known of a stream's quantities."""
 
@@ -78,29 +82,31 @@ class Quantities:
 
     def meet(self, time_ms: int, value: float) -> Met:
         """How surprising the point is, and what makes it so; then it is known."""
+        recent = self._recent
         expected, lower, upper = self.expect()
-        resolution = _resolution(expected)
+        resolution = _RESOLUTION * abs(expected) if expected == expected else 0.0
         surprise, stillness = 0.0, 0.0
         kind: Kind = ""
-        if self._recent.full:
+        if recent.full:
             surprise = self._value.meet(value - expected, resolution)
-            kind = "value" if surprise else ""
-        self._recent.add(time_ms, value)
-        if self._recent.full:
-            level, spread = self._recent.level_and_spread()
-            of_level = self._level.meet(level, resolution)
-            if self._recent.complete:
-                of_level = max(of_level, self._trend.meet(self._recent.mean(), resolution))
+            if surprise:
+                kind = "value"
+        recent.add(time_ms, value)
+        if recent.full:
+            level, spread = recent.level_and_spread()
+            found = self._level.meet(level, resolution)
+            if recent.complete:
+                found = max(found, self._trend.meet(recent.mean(), resolution))
+            if found > surprise:
+                surprise, kind = found, "level"
             stillness = self._met_stillness(spread, resolution)
-            others: tuple[tuple[Kind, float], ...] = (
-                ("level", of_level),
-                ("spread", self._spread.meet(spread, resolution)),
-                ("season", self._met_season(time_ms, level, resolution)),
-            )
-            for other, of_other in others:
-                if of_other > surprise:
-                    surprise, kind = of_other, other
-        return Met(expected, lower, upper, surprise, kind, stillness)
+            found = self._spread.meet(spread, resolution)
+            if found > surprise:
+                surprise, kind = found, "spread"
+            found = self._met_season(time_ms, level, resolution)
+            if found > surprise:
+                surprise, kind = found, "season"
+        return _tuple(Met, (expected, lower, upper, surprise, kind, stillness))  # type: ignore[no-any-return]
 
     def state(self) -> dict[str, Any]:
         """Everything it knows, as data for JSON."""

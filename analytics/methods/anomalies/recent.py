@@ -7,50 +7,53 @@ from collections.abc import Sequence
 from typing import Final
 
 _SAFE: Final = 1e-280
-"""A sum of squares above has lost nothing, and one below the inverse has not overflowed."""
+"""A sum of squares above has lost nothing,"""
+_HUGE: Final = 1 / _SAFE
+"""and one below has not overflowed."""
 
 
 class Recent:
     """The newest `2 * window` points; level and spread are those of the newest `window`."""
 
-    __slots__ = ("_ordered", "_window", "points", "times")
+    __slots__ = ("_newest", "_ordered", "_window", "complete", "full", "points", "times")
 
     def __init__(self, window: int, points: Sequence[float] = (), times: Sequence[int] = ()) -> None:
         self._window = window
+        self.full = len(times) >= window
+        """Whether there is a window."""
+        self.complete = len(points) >= 2 * window
+        """Whether there are two windows."""
         self.points = deque(points, 2 * window)
+        self._newest = deque(points, window)
         self.times = deque(times, window)
         self._ordered = sorted(points)
-
-    @property
-    def full(self) -> bool:
-        """Whether there is a window."""
-        return len(self.times) == self._window
 
     @property
     def span_ms(self) -> int:
         """From the first to the last point of the window."""
         return self.times[-1] - self.times[0]
 
-    @property
-    def complete(self) -> bool:
-        """Whether there are two windows."""
-        return len(self.points) == self.points.maxlen
-
     def median(self) -> float:
         """Of all points; NaN without any."""
-        count = len(self._ordered)
+        ordered = self._ordered
+        count = len(ordered)
         if not count:
             return math.nan
-        low, high = self._ordered[(count - 1) // 2], self._ordered[count // 2]
+        low, high = ordered[(count - 1) // 2], ordered[count // 2]
         return low if low == high else low / 2 + high / 2
 
     def add(self, time_ms: int, value: float) -> None:
         """Take a point; the oldest one goes."""
+        ordered = self._ordered
         if self.complete:
-            del self._ordered[bisect_left(self._ordered, self.points[0])]
+            del ordered[bisect_left(ordered, self.points[0])]
         self.points.append(value)
+        self._newest.append(value)
         self.times.append(time_ms)
-        insort(self._ordered, value)
+        insort(ordered, value)
+        if not self.complete:
+            self.full = len(self.times) == self._window
+            self.complete = len(ordered) == 2 * self._window
 
     def mean(self) -> float:
         """The mean of all points."""
@@ -58,13 +61,13 @@ class Recent:
 
     def level_and_spread(self) -> tuple[float, float]:
         """Mean and standard deviation (of the sample) of the window."""
-        window = list(self.points)[-self._window :]
+        window = self._newest
         count = len(window)
         level = math.fsum(window) / count
-        deviations = [value - level for value in window]
-        squares = sum([deviation * deviation for deviation in deviations])
-        if _SAFE < squares < 1 / _SAFE:
+        squares = sum([(deviation := value - level) * deviation for value in window])
+        if _SAFE < squares < _HUGE:
             return level, math.sqrt(squares / (count - 1))
+        deviations = [value - level for value in window]
         widest = max(map(abs, deviations))
         if widest == 0:
             return level, 0.0
@@ -75,5 +78,7 @@ class Recent:
     def clear(self) -> None:
         """Forget all points."""
         self.points.clear()
+        self._newest.clear()
         self.times.clear()
         self._ordered.clear()
+        self.full = self.complete = False

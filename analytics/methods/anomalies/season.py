@@ -2,7 +2,6 @@
 
 import math
 from array import array
-from statistics import median
 from typing import Any, Final
 
 from analytics.methods.anomalies.packing import pack, unpack
@@ -34,7 +33,7 @@ class Season:
         self._last: tuple[int, float] | None = None
         self._asked: int | None = None
         self._answer: float | None = None
-        """What was answered last; it holds until something is learned."""
+        """What was answered last; it holds until something is learned of the same time of day."""
 
     def expected(self, time_ms: int) -> float | None:
         """The median of the same time on the same weekday, or, before two such are known, on the last seven days.
@@ -47,7 +46,7 @@ class Season:
             known = self._known(slot, range(day - _WEEKS * _WEEK, day, _WEEK))
             if len(known) < _FEWEST:
                 known = self._known(slot, range(day - _WEEK, day))
-            self._asked, self._answer = number, median(known) if len(known) >= _FEWEST else None
+            self._asked, self._answer = number, _median(known) if len(known) >= _FEWEST else None
         return self._answer
 
     def learn(self, time_ms: int, value: float) -> None:
@@ -60,7 +59,8 @@ class Season:
                 self._days[row] = day
                 self._values[row * _SLOTS : (row + 1) * _SLOTS] = array("d", [math.nan]) * _SLOTS
             self._values[row * _SLOTS + slot] = self._last[1]
-            self._asked = None
+            if slot == number % _SLOTS:
+                self._asked = None  # after a gap of whole days
         self._last = (number, value)
 
     def state(self) -> dict[str, Any]:
@@ -84,11 +84,12 @@ class Season:
         return made
 
     def _known(self, slot: int, days: range) -> list[float]:
-        known = []
-        for day in days:
-            row = day % _ROWS
-            if self._days[row] == day:
-                value = self._values[row * _SLOTS + slot]
-                if value == value:
-                    known.append(value)
-        return known
+        found = [self._values[row * _SLOTS + slot] for day in days if self._days[row := day % _ROWS] == day]
+        return [value for value in found if value == value]
+
+
+def _median(values: list[float]) -> float:
+    """As `statistics.median`, which looks at more kinds of values."""
+    values.sort()
+    middle = len(values) // 2
+    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2

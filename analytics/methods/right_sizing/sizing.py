@@ -14,7 +14,7 @@ from analytics.frames.resampling import resample
 from analytics.methods.right_sizing.cores import Cores, cores_of
 from analytics.methods.right_sizing.days import Days, Floats, Ints, days_of, growth_a_day, machines
 from analytics.methods.right_sizing.later_days import outlook
-from analytics.methods.right_sizing.text import sentence
+from analytics.methods.right_sizing.text import FULL, sentence
 from contract.times import DAY_MS, MAX_RATE_MS
 
 VERDICTS: Final = ("too big", "right", "too small", "no size fits", "not enough data")
@@ -39,12 +39,16 @@ class _Aim:
     least_days: int
     sizes: Floats | None
 
-    def size(self, demand: Floats) -> Floats:
-        """The smallest size that keeps a demand in cores under the target, infinity where none does; NaN stays."""
+    def size(self, demand: Floats, now: Floats) -> Floats:
+        """The smallest size that keeps a demand in cores under the target, infinity where none does; NaN stays.
+
+        Without sizes these are the whole numbers, and what a machine has now.
+        """
         wanted = demand / self.target
         wanted = wanted - 1e-9 * np.maximum(wanted, 1.0)
         if self.sizes is None:
-            return np.maximum(np.ceil(wanted), 1.0)
+            whole = np.maximum(np.ceil(wanted), 1.0)
+            return np.where((whole > now) & (wanted <= now), now, whole)
         sizes = np.append(self.sizes, np.inf)
         return np.where(np.isnan(wanted), np.nan, sizes[np.searchsorted(self.sizes, wanted)])
 
@@ -95,7 +99,8 @@ def right_size(
         what the machine has now (above 1 where it had more); `demand` in cores, headroom and growth included; `saved`
         cores (below 0: more are needed) and `saved_share`; `saved_a_month` in money where there is a price (730 hours);
         `verdict`, one of VERDICTS; `confidence`, the chance that a day within the next two weeks stays under the target
-        on what is recommended; `days` seen; `basis`, either `samples` or `means of windows`; and `why`, a sentence.
+        on what is recommended, missing for a machine that is full, of which needed and its interval are the least;
+        `days` seen; `basis`, either `samples` or `means of windows`; and `why`, a sentence.
         Where there is not enough data, needed, its interval, recommended and what follows are missing; where no size
         fits, so are recommended and what follows.
 
@@ -162,7 +167,7 @@ def _sized(days: Days, has: dict[Any, float], aim: _Aim) -> pd.DataFrame:
     factor = (1.0 + aim.headroom) * _growth(days, number, aim)
     demand = days.whole * factor
     needed, upper, lower = (
-        np.where(enough, aim.size(used * factor), np.nan)
+        np.where(enough, aim.size(used * factor, now), np.nan)
         for used in (days.whole, later.at(_ENOUGH) * room, later.at(_TOO_MUCH) * room)
     )
     lower, upper = np.minimum(lower, needed), np.maximum(upper, needed)
@@ -186,7 +191,7 @@ def _sized(days: Days, has: dict[Any, float], aim: _Aim) -> pd.DataFrame:
             "saved": now - recommended,
             "saved_share": (now - recommended) / now,
             "verdict": np.select(kinds, ["not enough data", "no size fits", "too small", "too big"], "right"),
-            "confidence": np.where(np.isnan(recommended), np.nan, chance),
+            "confidence": np.where(np.isnan(recommended) | (days.whole >= FULL * now), np.nan, chance),
             "days": number,
         }
     )

@@ -1,14 +1,16 @@
 """Why a machine has its verdict, in a sentence."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from analytics.methods.right_sizing.later_days import WITHIN_DAYS
 
-_FULL = 0.97
-"""A machine whose quantile is this high may want more than it could get."""
+FULL: Final = 0.97
+"""A machine whose quantile is this high may want more than it could get: how much more, nobody has seen."""
+
+_UNSEEN: Final = "; what it would use if it could is not seen while it is full"
 
 
 def amount(cores: float) -> str:
@@ -26,7 +28,7 @@ def sentence(
     if row["verdict"] == "not enough data":
         return f"Seen on {days}: at least {least_days} are needed for a recommendation."
     used = row["utilization"] * row["now"]
-    of = f"{amount(used)} of {amount(row['now'])} cores"
+    of = f"{amount(used)} of {amount(row['now'])} {'core' if row['now'] == 1 else 'cores'}"
     seen = f"On {days}, {100 * quantile:g} % of the {row['basis']} used at most {of}"
     if row["demand"] > used * 1.001:
         seen += f", {amount(row['demand'])} with what is to come"
@@ -48,6 +50,8 @@ def relative_sentence(row: Mapping[str, Any], quantile: float, target: float, le
         "too big": f"With {new} it stays {under}",
     }
     answer = answers.get(row["verdict"], f"Its size is right to stay {under}")
+    if row["utilization"] >= FULL:
+        return f"{seen}. {answer}{_UNSEEN}."
     if np.isinf(row["upper"]):
         return f"{seen}. {answer}."
     many = f"{row['lower']:g}" if row["lower"] == row["upper"] else f"{row['lower']:g} to {row['upper']:g}"
@@ -59,6 +63,8 @@ def relative_sentence(row: Mapping[str, Any], quantile: float, target: float, le
 
 def _interval(row: Mapping[str, Any]) -> str:
     """What a day needs; nothing where no size is enough for one."""
+    if row["utilization"] >= FULL:
+        return _UNSEEN
     if np.isinf(row["lower"]):
         return ""
     low, high = amount(row["lower"]), amount(row["upper"])
@@ -75,7 +81,7 @@ def _answer(row: Mapping[str, Any], target: float, sizes: Sequence[float] | None
     if row["verdict"] == "too big":
         return f"{new} {'core keeps' if few else 'cores keep'} it {under}, {amount(row['saved'])} fewer"
     if row["verdict"] == "too small":
-        least = "At least " if row["utilization"] >= _FULL or row["recommended"] * target < row["demand"] else ""
+        least = "At least " if row["utilization"] >= FULL or row["recommended"] * target < row["demand"] else ""
         return f"{least}{new} {'core is' if few else 'cores are'} needed to keep it {under}"
     if np.isinf(row["needed"]):
         return f"None of the sizes would keep it {under}: what it has is right"

@@ -76,6 +76,25 @@ def same_machines(data: Data) -> tuple[pd.DataFrame, int]:
     return data.windows[data.windows["user"].isin(throughout)], len(throughout)
 
 
+def attended_by_the_same(data: Data) -> tuple[pd.DataFrame, int, str]:
+    """As `attended_total`, of the machines that were seen throughout where others came and went.
+
+    Their windows, the width of these in ms, and what they are in a sentence. A machine that comes is no event of the
+    others. Where fewer than two were seen throughout it is of whoever reports.
+    """
+    what = "the fleet's mean" if data.is_fleet else "the machine"
+    try:
+        windows, machines = same_machines(data) if data.is_fleet else (data.windows, len(data.samples))
+    except TooFewData:
+        return attended_total(data), data.total_rate_ms, "the mean of whoever reports"
+    if machines == len(data.samples):
+        return attended_total(data), data.total_rate_ms, what
+    there = windows["user"].groupby(level=0, observed=True).nunique()
+    total = resample(windows.drop(columns="user"), data.rate)
+    attended = (there.reindex(total.index) >= there.median() / 2).to_numpy()
+    return total[attended], data.rate_ms, f"the mean of the {machines:,} machines seen throughout"
+
+
 def steady_total(data: Data) -> tuple[pd.DataFrame, int, str, list[str]]:
     """All machines together, or those that were there throughout where others came and went.
 

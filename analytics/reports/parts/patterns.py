@@ -11,7 +11,16 @@ from analytics.methods.anomalies import Tuning, anomalies
 from analytics.methods.week_profiles import hour_of_week_profile
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import SHOWN, Part, after_annotation, attended_total, check_day, in_ms, subject
+from analytics.reports.parts.base import (
+    SHOWN,
+    Part,
+    after_annotation,
+    attended_by_the_same,
+    attended_total,
+    check_day,
+    in_ms,
+    subject,
+)
 from analytics.reports.text import moment, percent, plural, times
 from contract.times import HOUR_MS
 
@@ -70,18 +79,21 @@ def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:
 
 
 def total_anomalies(data: Data) -> Part:
-    """Anomalies of the fleet's mean, or of the machine: each judged by what came before it, and nothing else."""
-    verdicts = anomalies(attended_total(data), tuning=Tuning.for_step(data.total_rate_ms))
+    """Anomalies of the fleet's mean, or of the machine: each judged by what came before it, and nothing else.
+
+    The mean is that of the machines that were seen throughout.
+    """
+    total, rate_ms, what = attended_by_the_same(data)
+    verdicts = anomalies(total, tuning=Tuning.for_step(rate_ms))
     if verdicts["upper"].isna().all():
         raise TooFewData(f"too few points ({len(verdicts):,}) to learn what is usual")
     odd = verdicts[verdicts["anomaly"]]
-    what = "the fleet's mean" if data.is_fleet else "the machine"
     if odd.empty:
         title = f"Nothing unusual in {what}"
         finding = Finding("note", "anomaly", f"{title}: every value was within what came before made likely.")
     else:
         strongest = odd["score"].idxmax()
-        after = after_annotation(data, in_ms(strongest), data.total_rate_ms)
+        after = after_annotation(data, in_ms(strongest), rate_ms)
         when = ", ".join(filter(None, [moment(in_ms(strongest)), after]))
         title = f"{plural(len(odd), 'anomaly', 'anomalies')} in {what}, the strongest {moment(in_ms(strongest))}"
         numbers: dict[str, Cell | Sequence[str]] = {

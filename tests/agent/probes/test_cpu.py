@@ -17,6 +17,7 @@ from agent.probes.cpu import (
     CpuSamples,
     ProcStat,
     Times,
+    UnreadableCounters,
     busy_and_total,
 )
 from contract.report import Report
@@ -172,6 +173,72 @@ def test_idle_time_that_goes_back_by_ticks_is_joined_to_the_next_sample() -> Non
     cpu = samples.metric(999)
     assert cpu.avg_utilization == pytest.approx(0.2, abs=1e-15)
     assert cpu.max_utilization == pytest.approx(0.2)
+
+
+class HalfWritten(Written):
+    """A source some of whose readings are no counters."""
+
+    def times(self, counters: tuple[int, int]) -> list[Times]:
+        if counters[0] < 0:
+            raise UnreadableCounters("half a line")
+        return super().times(counters)
+
+
+NOTHING = (-1, -1)
+
+
+def test_a_reading_that_is_no_counters_is_left_to_the_next_one() -> None:
+    probe = CpuProbe(HalfWritten(*((moment, 3 * moment) if moment % 7 else NOTHING for moment in range(1, 201))))
+    probe.restart(0.0)
+    for first in range(1, 199, 99):
+        for second in range(first, first + 99):
+            assert probe.sample(0.05 * second)
+        samples = probe.collect()
+        assert samples is not None
+        assert set(samples.host.values) == {0.25}
+    assert sum(samples.host.weights) == 4 * 99
+
+
+def test_counters_that_cannot_be_read_are_said_and_measured_again_when_they_can() -> None:
+    probe = CpuProbe(HalfWritten((0, 0), *[NOTHING] * 50, (51, 153)))
+    probe.restart(0.0)
+    for _ in range(50):
+        assert probe.sample(0.0)
+    with pytest.raises(UnreadableCounters, match="half a line"):
+        probe.collect()
+    probe.sample(0.0)
+    assert probe.collect() == both([0.25], [204])
+
+
+def test_a_beginning_that_fails_is_tried_again() -> None:
+    probe = CpuProbe(HalfWritten(NOTHING, (1, 3), (1, 3), (2, 6)))
+    with pytest.raises(UnreadableCounters):
+        probe.restart(0.0)
+    assert not probe.sample(0.05)
+    assert probe.collect() is None
+    probe.restart(0.1)
+    assert probe.sample(0.15)
+    assert probe.collect() == both([0.25], [4])
+
+
+def test_a_core_that_stands_still_for_long_is_left_out() -> None:
+    class OneStops(Written):
+        def read(self) -> CpuReading:
+            return CpuReading([0, 1], super().read().counters)
+
+        def times(self, counters: tuple[int, int]) -> list[Times]:
+            work, idle = counters
+            return [(work, 0, idle), (work, 0, idle), (min(work, 2), 0, min(idle, 6))]
+
+    probe = CpuProbe(OneStops(*((moment, 3 * moment) for moment in range(30))))
+    probe.restart(0.0)
+    cores = []
+    for second in range(1, 14):
+        probe.sample(float(second))
+        samples = probe.collect()
+        assert samples is not None
+        cores.append(samples.cores)
+    assert cores == [(0, 1)] * 11 + [(0,)] * 2
 
 
 def test_nothing_is_collected_before_the_first_sample() -> None:

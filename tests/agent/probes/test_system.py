@@ -87,6 +87,17 @@ def test_a_counter_that_goes_back_counts_as_unmoved() -> None:
     assert rates({"a": (100, 100)}, {"a": (4, 102)}, {"a": (6, 102)}) == [[0.0, 1.0], [1.0, 0.0]]
 
 
+def test_a_counter_that_is_0_for_a_moment_is_joined_to_the_next_reading() -> None:
+    # As drivers answer while an interface is set up anew: all since boot would count as of two seconds.
+    big = 10**12
+    assert rates({"a": (big, 7)}, {"a": (0, 9)}, {"a": (big + 4, 9)}, {"a": (big + 6, 9)}) == [
+        [0.0, 2.0, 1.0],
+        [1.0, 0.0, 0.0],
+    ]
+    # It may go away in between, and what comes under its name is another.
+    assert rates({"a": (big, 7)}, {"a": (0, 9)}, {}, {"a": (big, 9)})[0] == [0.0, 0.0]
+
+
 def test_a_period_is_kept_although_samples_are_late_and_skipped_where_one_was_missed() -> None:
     probe = Gauges(Load, 0.05, lambda: (0.0, 0.0, 0.0))
     probe.restart(10.0)

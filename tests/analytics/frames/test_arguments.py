@@ -158,3 +158,60 @@ def test_a_frame_that_lost_its_metric_is_refused_and_one_that_kept_it_is_right(l
     for frame in lost:
         with pytest.raises(analytics.FrameError, match="the metric's name in the column"):
             analytics.quantile(frame, 0.95)
+
+
+PERCENT = pd.DataFrame(
+    {"value": np.linspace(0.1, 0.9, 600), "user": "a"},
+    index=pd.date_range("2024-03-04", periods=600, freq="15min", tz="UTC", name="time"),
+)
+
+
+def in_percent(*, named: str) -> pd.DataFrame:
+    """Windows whose means somebody has multiplied by 100; the metric is named in `attrs` or in the column alone."""
+    frame = frame_of_values(PERCENT).drop(columns="histogram")
+    frame = frame.assign(**{column: frame[column] * 100 for column in ("mean", "min", "max")})
+    frame.attrs = frame.attrs if named == "attrs" else {}
+    return frame.drop(columns="metric") if named == "attrs" else frame
+
+
+@pytest.mark.parametrize("named", ["attrs", "column"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda frame: analytics.resample(frame, "1h"),
+        lambda frame: analytics.quantile(frame, 0.95),
+        lambda frame: analytics.saturation(frame, 0.8),
+        analytics.load_duration_curve,
+        analytics.fleet_trend,
+        analytics.hour_of_week_profile,
+        analytics.anomalies,
+        analytics.change_points,
+        analytics.forecast,
+    ],
+)
+def test_shares_in_percent_are_refused(ask: Any, named: str) -> None:
+    with pytest.raises(FrameError, match="divide percent by 100"):
+        ask(in_percent(named=named))
+
+
+def test_of_several_metrics_only_the_shares_must_be_shares() -> None:
+    rates = frame_of_values(PERCENT.assign(value=PERCENT["value"] * 1e6), metric="diskReadBytes")
+    both = pd.concat([frame_of_values(PERCENT), rates])
+    assert len(analytics.resample(both, "1h")) == 2 * 150
+
+
+def test_numbers_of_arrow_are_numbers() -> None:
+    frame = frame_of_values(PERCENT)
+    arrow = frame.astype({"count": "int64[pyarrow]", "approximated": "int64[pyarrow]", "mean": "double[pyarrow]"})
+    pd.testing.assert_frame_equal(analytics.resample(arrow, "1h"), analytics.resample(frame, "1h"))
+
+
+def test_a_row_that_names_no_machine_among_others_is_refused() -> None:
+    """As an outer join leaves it."""
+    frame = frame_of_values(PERCENT)
+    frame = frame.assign(user=frame["user"].where(frame.index != frame.index[3]))
+    with pytest.raises(FrameError, match="user is missing in a row that has samples"):
+        analytics.resample(frame, "1h")
+    # A regular grid has rows without anything.
+    grid = frame_of_values(PERCENT.iloc[[0, 3]]).asfreq("15min")
+    assert len(analytics.resample(grid, "15m")) == 2

@@ -67,6 +67,26 @@ def test_verdicts_say_what_to_do_and_what_it_saves() -> None:
     assert sized["confidence"].loc[["idle", "fitting", "hot"]].min() > 0.9
 
 
+@pytest.mark.parametrize("sizes", [None, (4, 8, 16)])
+def test_nothing_is_promised_of_a_machine_that_is_full(sizes: tuple[int, ...] | None) -> None:
+    full = sizes_of(frame_of({"full": np.ones(14 * 24)}), cores=4, sizes=sizes).loc["full"]
+    assert full["verdict"] == "too small"
+    assert full["recommended"] == (5 if sizes is None else 8)
+    assert np.isnan(full["confidence"]), "what it would use with more cores nobody has seen"
+    assert "confidence" not in full["why"]
+    assert "what it would use if it could is not seen while it is full" in full["why"]
+
+
+def test_a_share_of_a_core_that_is_enough_is_what_is_needed() -> None:
+    """A container's, which is no whole number: it had been right, and one core needed."""
+    quota = sizes_of(frame_of({"quota": np.full(14 * 24, 0.3)}), cores=0.5).loc["quota"]
+    assert quota["verdict"] == "right"
+    assert (quota["lower"], quota["needed"], quota["upper"], quota["recommended"]) == (0.5, 0.5, 0.5, 0.5)
+    assert "0.15 of 0.5 cores" in quota["why"] and "needed on a day within the next 14: 0.5," in quota["why"]
+    single = sizes_of(frame_of({"one": np.full(14 * 24, 0.3)}), cores=1).loc["one"]
+    assert "0.3 of 1 core." in single["why"]
+
+
 def test_days_that_differ_make_a_wide_interval_and_no_rash_saving() -> None:
     steady = frame_of({"steady": np.tile(noisy(0.25, 1), 14)})
     bursts = frame_of({"bursts": np.concatenate([noisy(0.7 if day == 4 else 0.05, 1, seed=day) for day in range(14)])})
@@ -166,7 +186,7 @@ def test_numbers_in_sentences_are_written_out() -> None:
     assert "used at most 1,500,000 of 3,000,000 cores" in many.loc["a", "why"]
     assert not many["why"].str.contains(r"\de[+-]\d").any()
     small = sizes_of(frame_of({"a": np.full(240, 0.03)}), 1.0, sizes=(0.1, 0.25, 1.0)).loc["a", "why"]
-    assert "used at most 0.03 of 1 cores" in small
+    assert "used at most 0.03 of 1 core." in small
 
 
 def test_histograms_show_peaks_that_means_hide() -> None:

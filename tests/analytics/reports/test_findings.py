@@ -335,7 +335,7 @@ def test_a_time_with_few_of_the_machines_says_nothing_of_the_fleet(tmp_path: Pat
     report = report_on(tmp_path, {f"plain-{number}": others for number in range(6)} | {"alone": alone})
     [level] = found(report, "level")
     assert level.numbers["peak"] < 0.4
-    assert "Nothing unusual in the fleet's mean" in found(report, "anomaly")[0].sentence
+    assert "Nothing unusual in the mean of the 6 machines seen throughout" in found(report, "anomaly")[0].sentence
 
 
 def test_who_comes_and_goes_is_no_change_of_load(tmp_path: Path) -> None:
@@ -348,6 +348,20 @@ def test_who_comes_and_goes_is_no_change_of_load(tmp_path: Path) -> None:
     assert "hardly changed" in change.sentence
     assert not found(report, "trend")
     assert any("4 machines seen in both" in section.intro for section in report.sections)
+
+
+def test_machines_that_join_are_no_anomaly_of_the_fleet(tmp_path: Path) -> None:
+    """The mean of whoever reports jumps by 12 points when they do."""
+    late = noise(0.8, 480)
+    late[:400] = np.nan
+    loads = {f"old-{number}": noise(0.2, 480) for number in range(8)} | {f"new-{number}": late for number in range(2)}
+    [anomaly] = found(report_on(tmp_path, loads), "anomaly")
+    assert "Nothing unusual in the mean of the 8 machines seen throughout" in anomaly.sentence
+    # What happens to all of these is one still.
+    for number in range(8):
+        loads[f"old-{number}"][440:] += 0.5
+    [anomaly] = found(report_on(tmp_path, loads), "anomaly")
+    assert "The fleet was unlike itself" in anomaly.sentence
 
 
 def test_nothing_is_told_of_a_trend_where_nobody_is_there_throughout(tmp_path: Path) -> None:

@@ -265,6 +265,46 @@ def test_a_machine_weighs_by_the_cores_that_it_had_at_the_time(grown: RunningSer
         pd.testing.assert_frame_equal(file.fleet(rate="1h", by="user", weight="cores"), by_user)
 
 
+HOURS = 240
+
+
+@pytest.mark.parametrize("weight", ["hosts", "cores"])
+def test_a_machine_that_was_seen_for_an_hour_counts_for_an_hour(
+    weight: Any, start: StartService, tmp_path: Path
+) -> None:
+    """However wide buckets are: two of 2 cores at 20 % throughout, beside one at 100 % for an hour of ten days."""
+    recording = Recording()
+    for hour in range(HOURS):
+        for name, load in (("a", 0.2), ("b", 0.2), *([("brief", 1.0)] if hour == HOURS - 3 else [])):
+            for minute in (5, 25, 45):
+                moment = T0 + hour * HOUR_MS + minute * 60_000
+                recording.cpu(Machine(name, "Linux", "12"), moment, np.full(9, load), [np.full(9, load)] * 2)
+    service = start()
+    with service.client() as client:
+        assert post(client, *recording.reports).status_code == 202
+    right = (2 * HOURS * 0.2 + 1.0) / (2 * HOURS + 1)
+    # Where a machine is looked at in buckets of more than an hour it may count for one of these.
+    allowed = right + 2 / (2 * HOURS)
+    whole: Any = {"start": T0, "end": T0 + HOURS * HOUR_MS, "weight": weight}
+    sources = [service.url]
+    with analytics.connect(service.url) as source:
+        asked = {"start": T0, "end": T0 + HOURS * HOUR_MS}
+        each = [
+            source.history(user, **asked, rate="raw", core="each").assign(user=user) for user in ("a", "b", "brief")
+        ]
+        frame = pd.concat(each)
+        frame.assign(user=pd.Categorical(frame["user"])).to_parquet(tmp_path / "fleet.parquet")
+        sources.append(str(tmp_path / "fleet.parquet"))
+    for address in sources:
+        with analytics.connect(address) as source:
+            for rate in ("12h", "1d"):
+                answer = source.fleet(**whole, rate=rate)
+                assert right - 1e-6 < np.average(answer["mean"], weights=answer["count"]) < allowed, (address, rate)
+    with analytics.connect(service.url) as source:
+        table = source.query(["cpuLoadAvg"], stats=["mean"], rate="all", **whole)  # type: ignore[attr-defined]
+        assert right - 1e-6 < table.iloc[0, -1] < allowed
+
+
 def test_a_weight_that_cannot_be_told_is_refused(unequal: RunningService) -> None:
     with unequal.client() as client:
         for query, said in (
