@@ -21,10 +21,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import nats.errors
 import nats.js.errors
-from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamInfo, StreamState
 
-from service.cluster.connection import Cluster, asked_again
+from service.cluster.connection import Arrived, Cluster, asked_again
 from service.cluster.delivery import Delivery, Lost, Message, Remembered
 
 _log = logging.getLogger("loadlens.service")
@@ -139,15 +138,15 @@ class Tail:
     async def _consume(self) -> AsyncGenerator[Sequence[Message], None]:
         """Batches of messages from one consumer, without a gap in any; an empty one where nothing comes."""
         connection = self._cluster.connection
-        waiting: list[Msg] = []
+        waiting: list[Arrived] = []
         arrived = asyncio.Event()
 
-        async def take(message: Msg) -> None:
+        def take(message: Arrived) -> None:
             waiting.append(message)
             arrived.set()
 
         inbox = connection.new_inbox()
-        subscription = await connection.subscribe(inbox, cb=take, pending_msgs_limit=0, pending_bytes_limit=0)
+        subscription = await connection.receive(inbox, take)
         consumer = ""
         looking: asyncio.Task[None] | None = None
         try:
@@ -162,7 +161,8 @@ class Tail:
                 if delivery.asked < _AT_ONCE // 2:
                     await connection.publish(ask, _REQUEST, reply=inbox)
                     delivery.asked += _AT_ONCE
-                await asyncio.wait_for(arrived.wait(), _SILENT_S)
+                async with asyncio.timeout(_SILENT_S):
+                    await arrived.wait()
                 await asyncio.sleep(_LINGER_S if self.behind else self._linger_s)
                 batch = waiting[:]
                 waiting.clear()
@@ -179,8 +179,7 @@ class Tail:
         finally:
             if looking is not None:
                 looking.cancel()
-            with contextlib.suppress(nats.errors.Error):
-                await subscription.unsubscribe()
+            await connection.cease(subscription)
             await self._delete(consumer)
 
     async def _look_on(self) -> None:
