@@ -1,11 +1,12 @@
 """What a consumer of JetStream delivers: messages, each known by what it is, in runs that follow each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from nats.aio.msg import Msg
+from service.cluster.connection import Arrived
 
-_ID = "Nats-Msg-Id"
+_ID = b"\r\nNats-Msg-Id:"
+_HEARTBEAT = b"NATS/1.0 100"
 _TOKENS = 9
 """Of where a message's acknowledgement would go, with servers such as 2.9."""
 
@@ -53,12 +54,12 @@ class Delivery:
         self.behind: int | None = None
         self._delivered = 0
 
-    def runs(self, batch: Sequence[Msg]) -> list[list[Message]]:
+    def runs(self, batch: Sequence[Arrived]) -> list[list[Message]]:
         """The messages of a batch, in runs whose sequences follow each other. Raises Lost where one is left out."""
         runs: list[list[Message]] = []
         for message in batch:
-            if not message.reply.startswith("$JS.ACK"):
-                if (message.headers or {}).get("Status") != "100":
+            if not message.reply.startswith(b"$JS.ACK"):
+                if not message.headers.startswith(_HEARTBEAT):
                     # The request has ended, for its time or for want of a leader.
                     self.asked = 0
                 continue
@@ -69,20 +70,23 @@ class Delivery:
             self.asked -= 1
             if not runs or sequence != runs[-1][-1].sequence + 1:
                 runs.append([])
-            runs[-1].append(Message(sequence, message.data, _identity_of(message.headers, put_ns, message.data)))
+            runs[-1].append(Message(sequence, message.payload, _identity_of(message, put_ns)))
         return runs
 
 
-def _identity_of(headers: Mapping[str, str] | None, put_ns: int, payload: bytes) -> int:
-    named = (headers or {}).get(_ID)
-    return hash(named) if named else hash((put_ns, payload))
+def _identity_of(message: Arrived, put_ns: int) -> int:
+    start = message.headers.find(_ID)
+    if start < 0:
+        return hash((put_ns, message.payload))
+    start += len(_ID)
+    return hash(message.headers[start : message.headers.index(b"\r\n", start)].strip().decode())
 
 
-def _place(reply: str) -> tuple[int, int, int, int]:
+def _place(reply: bytes) -> tuple[int, int, int, int]:
     """Of a message: its sequence in the stream, its number among those of the consumer, when it was put, and how many
     follow.
     """
-    tokens = reply.split(".")
+    tokens = reply.split(b".")
     # Newer servers put a domain and an account in front, and a random token behind.
     start = 5 if len(tokens) == _TOKENS else 7
     sequence, delivered, put_ns, behind = tokens[start : start + 4]

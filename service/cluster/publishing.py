@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from nats.aio.msg import Msg
 
-from service.cluster.connection import Cluster
+from service.cluster.connection import Arrived, Cluster
 from service.journal.journal import JournalFull
 
 _ACKNOWLEDGED_S = 10.0
@@ -68,9 +67,7 @@ class Publisher:
 
     async def begin(self) -> None:
         """Listen for what JetStream answers."""
-        await self._cluster.connection.subscribe(
-            f"{self._inbox}.*", cb=self._acknowledge, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        await self._cluster.connection.receive(f"{self._inbox}.*", self._acknowledge)
 
     async def publish(self, messages: Sequence[Sent]) -> int:
         """Return the highest sequence of messages when a quorum has all of them.
@@ -122,8 +119,8 @@ class Publisher:
             raise OSError(words)
         return None
 
-    async def _acknowledge(self, message: Msg) -> None:
-        waiting = self._waiting.get(message.subject)
+    def _acknowledge(self, message: Arrived) -> None:
+        waiting = self._waiting.get(message.subject.decode())
         if waiting is not None and not waiting.done():
             # Where no leader is, nobody answers, which NATS tells by a status.
-            waiting.set_result(_ACKNOWLEDGED.decode(message.data) if message.data else _NOBODY)
+            waiting.set_result(_ACKNOWLEDGED.decode(message.payload) if message.payload else _NOBODY)

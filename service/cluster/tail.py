@@ -21,10 +21,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import nats.errors
 import nats.js.errors
-from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamInfo, StreamState
 
-from service.cluster.connection import Cluster, asked_again
+from service.cluster.connection import Arrived, Cluster, asked_again
 from service.cluster.delivery import Delivery, Lost, Message, Remembered
 
 _log = logging.getLogger("loadlens.service")
@@ -49,9 +48,16 @@ _AT_A_TIME = 4
 """Consumers that are made at once, as JetStream puts each on a server of its choice."""
 
 
-_REQUEST = json.dumps(
-    {"batch": _AT_ONCE, "expires": int(_EXPIRES_S * 1e9), "idle_heartbeat": int(_HEARTBEAT_S * 1e9)}
-).encode()
+def _request(batch: int) -> bytes:
+    """Messages as they come, for a while."""
+    return json.dumps(
+        {"batch": batch, "expires": int(_EXPIRES_S * 1e9), "idle_heartbeat": int(_HEARTBEAT_S * 1e9)}
+    ).encode()
+
+
+_MANY, _ONE = _request(_AT_ONCE), _request(1)
+_THERE = json.dumps({"batch": _AT_ONCE, "no_wait": True}).encode()
+"""Messages that are there already."""
 
 
 class _Elsewhere(Exception):
@@ -82,6 +88,7 @@ class Tail:
         self._again = again
         self._anew = anew
         self._linger_s = linger_s
+        self._gathers = linger_s > _LINGER_S
         self._newest: int | None = None
         """The content of the message at `last`, where another copy is to have the same there."""
         self.remembered = Remembered(3 * again)
@@ -139,15 +146,15 @@ class Tail:
     async def _consume(self) -> AsyncGenerator[Sequence[Message], None]:
         """Batches of messages from one consumer, without a gap in any; an empty one where nothing comes."""
         connection = self._cluster.connection
-        waiting: list[Msg] = []
+        waiting: list[Arrived] = []
         arrived = asyncio.Event()
 
-        async def take(message: Msg) -> None:
+        def take(message: Arrived) -> None:
             waiting.append(message)
             arrived.set()
 
         inbox = connection.new_inbox()
-        subscription = await connection.subscribe(inbox, cb=take, pending_msgs_limit=0, pending_bytes_limit=0)
+        subscription = await connection.receive(inbox, take)
         consumer = ""
         looking: asyncio.Task[None] | None = None
         try:
@@ -155,20 +162,25 @@ class Tail:
             ask = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
             delivery = Delivery()
             came_s = time.monotonic()
+            has_news = False
             looking = asyncio.create_task(self._look_on())
             while True:
                 if looking.done():
                     raise Lost
-                if delivery.asked < _AT_ONCE // 2:
-                    await connection.publish(ask, _REQUEST, reply=inbox)
-                    delivery.asked += _AT_ONCE
-                await asyncio.wait_for(arrived.wait(), _SILENT_S)
-                await asyncio.sleep(_LINGER_S if self.behind else self._linger_s)
+                if has_news and self._gathers and (self.behind or 0) < _AT_ONCE // 2:
+                    await asyncio.sleep(self._linger_s)
+                for request, messages in self._requests(delivery.asked, has_news):
+                    await connection.publish(ask, request, reply=inbox)
+                    delivery.asked = messages
+                async with asyncio.timeout(_SILENT_S):
+                    await arrived.wait()
+                await asyncio.sleep(_LINGER_S)
                 batch = waiting[:]
                 waiting.clear()
                 arrived.clear()
                 runs = delivery.runs(batch)
                 self.behind = self.behind if delivery.behind is None else delivery.behind
+                has_news = bool(runs)
                 if runs:
                     came_s = time.monotonic()
                 elif time.monotonic() - came_s > _QUIET_S:
@@ -179,9 +191,20 @@ class Tail:
         finally:
             if looking is not None:
                 looking.cancel()
-            with contextlib.suppress(nats.errors.Error):
-                await subscription.unsubscribe()
+            await connection.cease(subscription)
             await self._delete(consumer)
+
+    def _requests(self, asked: int, has_news: bool) -> Sequence[tuple[bytes, int]]:
+        """What to ask for where `asked` messages may still come, and how many may come then.
+
+        Whoever lingers asks for what is there each time, so that it comes at once: to wake up for each message costs
+        more than the message. Where nothing is there it waits for one.
+        """
+        if not self._gathers:
+            return [(_MANY, asked + _AT_ONCE)] if asked < _AT_ONCE // 2 else ()
+        if has_news:
+            return [(_THERE, _AT_ONCE)]
+        return [(_ONE, 1)] if asked <= 0 else ()
 
     async def _look_on(self) -> None:
         """Return when another server leads the stream."""

@@ -110,8 +110,7 @@ class Member:
 
         async def take(last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
             self._lag.note(last, reports)
-            done = asyncio.run_coroutine_threadsafe(_delivered(deliver, last, texts, reports), loop)
-            await asyncio.wrap_future(done)
+            await _elsewhere(loop, partial(deliver, last, texts, reports))
 
         self.log.follow(self.store.last, take)
         if self.rules is not None:
@@ -137,12 +136,29 @@ class Member:
         self.cluster.close()
 
 
-async def _delivered(deliver: Deliver, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
-    try:
-        deliver(last, texts, reports)
-    except Exception:  # noqa: BLE001
-        # A fault of ours must not keep this process from following: the store has the reports.
-        _log.exception("reports of the log could not be taken")
+async def _elsewhere(loop: asyncio.AbstractEventLoop, deliver: Callable[[], None]) -> None:
+    """Have something done on another thread's loop, and wait for it.
+
+    Without a task and a chain of futures, which for a few reports cost as much as these do.
+    """
+    here = asyncio.get_running_loop()
+    done = here.create_future()
+
+    def say() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def do() -> None:
+        try:
+            deliver()
+        except Exception:  # noqa: BLE001
+            # A fault of ours must not keep this process from following: the store has the reports.
+            _log.exception("reports of the log could not be taken")
+        finally:
+            here.call_soon_threadsafe(say)
+
+    loop.call_soon_threadsafe(do)
+    await done
 
 
 def join(settings: ServiceSettings) -> Cluster:

@@ -101,13 +101,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reports", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--nodes", type=int, nargs="+", choices=(0, 1, 3), default=(0, 1, 3), help="0: alone")
     parser.add_argument("--catch-up", type=int, metavar="REPORTS")
     asked = parser.parse_args()
     if asked.catch_up:
         _catch_up(asked.catch_up)
         return
     for number in range(asked.rounds):
-        for nodes in (0, 1, 3):
+        for nodes in asked.nodes:
             with contextlib.ExitStack() as stack:
                 root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 influx = stack.enter_context(RunningInflux(root / "influx"))

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from nats.aio.client import Client
 
-from service.cluster.connection import asked_again
+from service.cluster.connection import Arrived, Cluster, asked_again
 
 EVERY_S = 0.05
 
@@ -75,3 +76,33 @@ def test_what_came_last_is_raised_when_the_time_is_over() -> None:
         asked(Server(OSError("refused")).ask, within_s=0.2)
     with pytest.raises(TimeoutError):
         asked(Server(None).ask, within_s=0.2)
+
+
+@pytest.mark.server
+def test_messages_come_the_same_by_the_client_s_own_way(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is gone where a release of the client has another inside."""
+
+    async def received() -> list[Arrived]:
+        connection, came = cluster.connection, []
+        subscription = await connection.receive("inbox.*", came.append)
+        await connection.publish("inbox.a", b"plain")
+        await connection.publish("inbox.b", b"named", "answer", {"Nats-Msg-Id": "host:cpu:1", "More": "1"})
+        await connection.publish("inbox.c", b"")
+        await connection.publish("nobody.listens", b"?", "inbox.d")
+        while len(came) < 4:
+            await connection.flush()
+        await connection.cease(subscription)
+        await connection.publish("inbox.a", b"later")
+        await connection.flush()
+        return came
+
+    short = cluster.call(received())
+    monkeypatch.setattr(type(cluster.connection), "_process_msg", Client._process_msg)
+    own = cluster.call(received())
+    assert [(one.subject, one.reply, one.payload) for one in own] == [
+        (one.subject, one.reply, one.payload) for one in short
+    ]
+    assert [one.payload for one in short] == [b"plain", b"named", b"", b""]
+    for came in (short, own):
+        assert [b"\r\nNats-Msg-Id: host:cpu:1\r\n" in one.headers for one in came] == [False, True, False, False]
+        assert [one.headers.startswith(b"NATS/1.0 503") for one in came] == [False, False, False, True]

@@ -20,15 +20,16 @@ pytestmark = pytest.mark.server
 class Reader:
     """What a tail hands out."""
 
-    def __init__(self, cluster: Cluster, stream: str, again: int = 0) -> None:
+    def __init__(self, cluster: Cluster, stream: str, again: int = 0, linger_s: float = 0.002) -> None:
         self.texts: list[str] = []
         self.sequences: list[int] = []
         self.tail: Tail | None = None
         self._cluster = cluster
-        self._following: Future[None] = asyncio.run_coroutine_threadsafe(self._follow(stream, again), cluster.loop)
+        following = self._follow(stream, again, linger_s)
+        self._following: Future[None] = asyncio.run_coroutine_threadsafe(following, cluster.loop)
 
-    async def _follow(self, stream: str, again: int) -> None:
-        self.tail = Tail(self._cluster, stream, 0, again, self._anew)
+    async def _follow(self, stream: str, again: int, linger_s: float) -> None:
+        self.tail = Tail(self._cluster, stream, 0, again, self._anew, linger_s)
         await self.tail.follow(self._take)
 
     async def _anew(self) -> None:
@@ -48,6 +49,7 @@ class Stream:
 
     def __init__(self, cluster: Cluster, name: str, replicas: int = 1) -> None:
         self.cluster, self.name, self.subject = cluster, f"{name}-tail", f"{name}.tail"
+        self._count = 0
         self._config = StreamConfig(name=self.name, subjects=[self.subject], num_replicas=replicas)
         cluster.call(cluster.jetstream.add_stream(self._config), 15)
 
@@ -55,6 +57,18 @@ class Stream:
         """Put messages, each of which is named by its text."""
         for text in texts:
             wait_until(lambda text=text: self._is_put(text), text)  # type: ignore[misc]
+
+    def put_at_once(self, count: int) -> None:
+        """Put so many messages without a name, each the number that it is."""
+        number = iter(range(self._count + 1, self._count + count + 1))
+        self._count += count
+
+        async def put() -> None:
+            for text in number:
+                await self.cluster.connection.publish(self.subject, str(text).encode())
+            await self.cluster.connection.flush()
+
+        self.cluster.call(put(), 60)
 
     def _is_put(self, text: str) -> bool:
         headers = {"Nats-Msg-Id": text}
@@ -122,6 +136,20 @@ def test_a_copy_that_is_the_same_is_gone_on_with(stream: Stream) -> None:
     stream.become(*"abcd")
     stream.put("last")
     wait_until(lambda: reader.texts == [*"abcd", "last"], "what is new")
+    reader.close()
+
+
+@pytest.mark.parametrize("linger_s", [0.002, 0.05])
+def test_all_come_once_in_order_however_many_come_at_once(stream: Stream, linger_s: float) -> None:
+    """To a reader that takes what comes, and to one that waits for more of it."""
+    stream.put_at_once(2500)
+    reader = Reader(stream.cluster, stream.name, linger_s=linger_s)
+    for count in (1, 1, 3000, 10, 1):
+        stream.put_at_once(count)
+        wait_until(lambda: len(reader.sequences) >= stream._count, "all of them")
+    assert reader.sequences == [*range(1, stream._count + 1)]
+    assert reader.texts == [str(number) for number in reader.sequences]
+    assert reader.tail is not None and reader.tail.restarts == 0
     reader.close()
 
 
