@@ -100,7 +100,9 @@ def main() -> None:
     parser.size("--steady", STEADY_S, tiny=0.5, help="seconds without a change that say that InfluxDB has compacted")
     parser.shared("--only", "--keep", "--folder", "--fleet")
     options = parser.parse()
-    chosen = {name: start for name, start in STARTERS.items() if options.only in name}
+    # "Loadlens" is a server's whole name, and part of another's.
+    only = [options.only] if options.only in STARTERS else [name for name in STARTERS if options.only in name]
+    chosen = {name: STARTERS[name] for name in only}
     if not chosen:
         parser.error(f"--only {options.only}: the servers are {', '.join(STARTERS)}")
     servers = {name: start for name, start in chosen.items() if installed(*filter(None, [NEEDS.get(name)]))}

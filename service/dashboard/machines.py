@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from analytics.frames.resampling import EVERYTHING_MS
 from analytics.frames.statistics import statistic
@@ -31,6 +32,7 @@ IDLE: Final = 0.1
 """A machine is idle where 95 of 100 of its samples are below this."""
 SILENT_MS: Final = 10 * MINUTE_MS
 """A machine is silent that has not reported for so long."""
+_STATES: Final = ("hot", "idle", "silent", "alerting")
 _FRESH_S: Final = 5.0
 _EXACT: Final = 15
 """Digits of a number: whoever shows fewer rounds it once, not again after us."""
@@ -233,7 +235,44 @@ def names_shown(
     return frozenset(names_of(machines, found.shown))
 
 
-def numbers_of(
+@dataclass(frozen=True, slots=True)
+class ListedMachines:
+    """Some of the machines that a selection means, with their statistics."""
+
+    machines: Machines
+    places: Places
+    """Which of them, in their order."""
+    states: dict[str, Mask]
+    total: int
+    """How many the selection means."""
+
+    def documents(self) -> list[dict[str, Any]]:
+        """What `document_of` has of each."""
+        return [document_of(self.machines, place, self.states) for place in self.places.tolist()]
+
+    def table(self) -> pa.Table:
+        """A row each: what a document has, statistics to the last bit, and null without samples."""
+        machines, places = self.machines, self.places
+        known = {"mean": machines.mean, "p95": machines.p95, "max": machines.maximum, "change": machines.change}
+        is_in = np.column_stack([self.states[name][places] for name in _STATES])
+        ends = np.append(0, np.cumsum(is_in.sum(axis=1))).astype(np.int32)
+        words = pa.array(_STATES, pa.string()).take(pa.array(np.nonzero(is_in)[1]))
+        return pa.table(
+            {
+                "user_id": pa.array(names_of(machines, places), pa.string()),
+                "states": pa.ListArray.from_arrays(pa.array(ends), words),
+                **{name: pa.array(values[places], from_pandas=True) for name, values in known.items()},
+                "cores": pa.array(machines.cores[places], pa.int32()),
+                "os_type": pa.array(machines.os_type[places], pa.string()),
+                "last_seen": pa.array(machines.seen_ms[places]).cast(pa.timestamp("ms", "UTC")),
+                "labels": pa.array(
+                    [[*machines.labels[place].items()] for place in places.tolist()], pa.map_(pa.string(), pa.string())
+                ),
+            }
+        )
+
+
+def page_of(
     cache: FleetCache,
     wanted: Selection,
     quantity: Quantity,
@@ -241,14 +280,10 @@ def numbers_of(
     alerting: frozenset[str],
     now_ms: int,
     page: tuple[int, int],
-) -> tuple[list[dict[str, Any]], int]:
-    """What `document_of` has of a selection's machines, from one place in their order to another; how many there are.
-
-    Blocks; raises StoreUnavailable.
-    """
+) -> ListedMachines:
+    """A selection's machines from one place in their order to another. Blocks; raises StoreUnavailable."""
     machines, found = _found(cache, wanted, quantity, range_ms, alerting, now_ms, changes=True)
-    shown = found.shown[slice(*page)].tolist()
-    return [document_of(machines, place, found.states) for place in shown], len(found.shown)
+    return ListedMachines(machines, found.shown[slice(*page)], found.states, len(found.shown))
 
 
 def names_of(machines: Machines, which: Places | Mask) -> list[str]:
@@ -321,7 +356,7 @@ def document_of(machines: Machines, place: int, states: dict[str, Mask]) -> dict
         "cores": int(machines.cores[place]),
         "labels": machines.labels[place],
         "seen": int(machines.seen_ms[place]),
-        "states": [name for name in ("hot", "idle", "silent", "alerting") if states[name][place]],
+        "states": [name for name in _STATES if states[name][place]],
     } | {name: None if value != value else round(value, _EXACT) for name, value in numbers.items()}
 
 

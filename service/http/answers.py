@@ -82,7 +82,11 @@ def _csv(values: pd.DataFrame) -> bytes:
 
 
 def _arrow(values: pd.DataFrame) -> bytes:
-    table = _table(values)
+    return arrow_stream(_table(values))
+
+
+def arrow_stream(table: pa.Table) -> bytes:
+    """A table in Arrow's streaming format."""
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from falcon.asgi import Response
 
-from service.http.answers import ARROW, CSV, JSON, PARQUET, instants
+from service.http.answers import ARROW, CSV, JSON, PARQUET, arrow_stream, instants
 from service.http.csv_cells import without_formulas
 from service.http.parameters import PARTS
 from service.http.table_query import Column, GroupRows, TableQuery
@@ -138,17 +138,10 @@ def _csv(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _arrow(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
 def _parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
 
 
-_FORMS: dict[str, Callable[[pa.Table], bytes]] = {CSV: _csv, ARROW: _arrow, PARQUET: _parquet}
+_FORMS: dict[str, Callable[[pa.Table], bytes]] = {CSV: _csv, ARROW: arrow_stream, PARQUET: _parquet}

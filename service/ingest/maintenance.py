@@ -22,7 +22,9 @@ _LOOK_EVERY_S = 0.25
 _TIDY_EVERY_S = 5.0
 """Where nothing came, what is old is looked for so seldom at most."""
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
-_GIVE_BACK_EVERY_S = 10.0
+_GIVE_BACK_S, _GIVE_BACK_EVERY_S = 10.0, 30.0
+"""Memory is given back after a flush, where it was not so shortly before, and so often anyway: large answers take some
+too."""
 _MANY = 20_000
 """Reports of the journal."""
 
@@ -101,6 +103,7 @@ class Maintenance:
         last = not_before = time.monotonic()
         while not self._stopping.wait(_LOOK_EVERY_S):
             self._prepare()
+            self._give_back(_GIVE_BACK_EVERY_S)
             now = time.monotonic()
             if now < not_before or (not self._backoff.failures and not self._filled() and now - last < self._interval):
                 continue
@@ -133,10 +136,15 @@ class Maintenance:
         self._store.expire(self._expiry.now_ms())
         while self._store.compact() and not self._filled() and not self._stopping.is_set():
             pass
-        if self._tidied[0] != flushed and now - self._gave_back > _GIVE_BACK_EVERY_S:
+        if self._tidied[0] != flushed:
+            self._give_back(_GIVE_BACK_S)
+        self._tidied = flushed, now
+
+    def _give_back(self, every_s: float) -> None:
+        now = time.monotonic()
+        if now - self._gave_back > every_s:
             self._gave_back = now
             give_back()
-        self._tidied = flushed, now
 
     def _flush(self) -> None:
         started = time.monotonic()

@@ -149,6 +149,11 @@ class SortedWindows:
         found = np.flatnonzero(last > first)
         return [self.batch.slice(first[place], last[place] - first[place]) for place in found.tolist()]
 
+    def between(self, first: int, behind: int) -> pa.RecordBatch:
+        """The windows of the series from one number to before another."""
+        start, end = np.searchsorted(self._series, np.array([first, behind], np.int32)).tolist()
+        return self.batch.slice(start, end - start)
+
     def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Of each pair of a series and an end, whether that window is here."""
         held = np.zeros(len(series), np.bool_)

@@ -148,7 +148,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             tag="values",
             query=parameters.MachinesParameters,
             answer=documents.MachinePage,
-            forms=(JSON, CSV),
+            forms=(JSON, CSV, ARROW),
             refusals=(400, 404, 406, 413, 415, 422, 503),
         )
     },

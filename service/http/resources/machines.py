@@ -14,9 +14,9 @@ from contract import times
 from contract.labels import in_words
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_instant, parse_timestamp
-from service.dashboard.machines import Selection, numbers_of
+from service.dashboard.machines import ListedMachines, Selection, page_of
 from service.dashboard.matrix import FleetCache
-from service.http.answers import CSV, JSON, preferred
+from service.http.answers import ARROW, CSV, JSON, arrow_stream, preferred
 from service.http.asking import ask
 from service.http.csv_cells import harmless
 from service.http.listing import take_limit, whole_number
@@ -29,6 +29,7 @@ from service.http.selecting import take_selection
 _COLUMNS = (
     "user_id", "states", "mean", "p95", "max", "change", "cores", "os_type", "last_seen", "labels",
 )  # fmt: skip
+_FORMS = (JSON, CSV, ARROW)
 
 
 class MachineTable:
@@ -41,9 +42,9 @@ class MachineTable:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of them; 503 where the store is away."""
-        form = JSON if req.accept == "*/*" else preferred(req, (JSON, CSV))
+        form = JSON if req.accept == "*/*" else preferred(req, _FORMS)
         if form is None:
-            raise HTTPProblem(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {JSON}, {CSV}.")
+            raise HTTPProblem(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {', '.join(_FORMS)}.")
         asked = await Parameters.read(req, names_of(MachinesParameters))
         now_ms = times.now_ms()
         metric = named_metric(asked.take("metric", text, "cpuUtilization"))
@@ -59,26 +60,31 @@ class MachineTable:
             asked.refuse("end", "expected a moment after start")
         asked.check()
         range_ms = (start_ms // rate_ms * rate_ms, -(-end_ms // rate_ms) * rate_ms)
-        found, total = await ask(self._found, wanted, metric, range_ms, now_ms, (after, after + limit))
+        page = await ask(self._found, wanted, metric, range_ms, now_ms, (after, after + limit))
         resp.content_type = form
         resp.set_header("Cache-Control", "no-store")
         resp.append_header("Vary", "Accept")
-        behind = str(after + limit) if total > after + limit else None
-        if form == CSV:
-            resp.data = await asyncio.to_thread(_csv, found)
-        else:
-            resp.data = msgspec.json.encode({"machines": found, "total": total, "next": behind})
+        behind = str(after + limit) if page.total > after + limit else None
+        resp.data = await asyncio.to_thread(_encoded, page, form, behind)
 
     def _found(
         self, wanted: Selection, metric: NamedMetric, range_ms: tuple[int, int], now_ms: int, page: tuple[int, int]
-    ) -> tuple[list[dict[str, Any]], int]:
-        found, total = numbers_of(
-            self._cache, wanted, metric.quantity, range_ms, self._alerting(), min(now_ms, range_ms[1]), page
-        )
-        for one in found:
-            one["last_seen"] = format_instant(one.pop("seen"))
-            one["max"] = one.pop("maximum")
-        return [{name: one[name] for name in _COLUMNS} for one in found], total
+    ) -> ListedMachines:
+        until_ms = min(now_ms, range_ms[1])
+        return page_of(self._cache, wanted, metric.quantity, range_ms, self._alerting(), until_ms, page)
+
+
+def _encoded(page: ListedMachines, form: str, behind: str | None) -> bytes:
+    """A page, and where the next begins."""
+    if form == ARROW:
+        about = {"total": str(page.total)} | ({"next": behind} if behind else {})
+        return arrow_stream(page.table().replace_schema_metadata(about))
+    found = page.documents()
+    for one in found:
+        one["last_seen"] = format_instant(one.pop("seen"))
+        one["max"] = one.pop("maximum")
+    rows = [{name: one[name] for name in _COLUMNS} for one in found]
+    return _csv(rows) if form == CSV else msgspec.json.encode({"machines": rows, "total": page.total, "next": behind})
 
 
 def _csv(found: Sequence[Mapping[str, Any]]) -> bytes:

@@ -1,7 +1,7 @@
 """Reads: rollups in DuckDB as partial summaries, and the rows that a question needs, from every tier, merged."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -41,17 +41,48 @@ def windows_of_rollup(batch: pa.Table, *, histograms: bool) -> Windows:
     return Windows(**columns, histograms=unpack(binary(batch)) if histograms else None)
 
 
-def rollups_of(batch: pa.Table, index: SeriesIndex) -> dict[int, Windows]:
-    """The buckets of each tier that the windows of a batch fall into, coarser ones made from finer ones.
+class RollingUp:
+    """What the catalogue is to say of windows, noted part by part while these are written.
 
-    Those of the fleet are among them.
+    Parts are sorted by series and time, and those of a series are in one part.
     """
-    windows = rows_of(batch, index.bounded(), histograms=True).windows()
-    finest, *coarser = TIERS
-    tiers = {finest: with_fleet(merge(windows, rate_ms=finest), index)}
-    for tier in coarser:
-        tiers[tier] = merge(next(reversed(tiers.values())), rate_ms=tier)
-    return tiers
+
+    def __init__(self, index: SeriesIndex) -> None:
+        self._index = index
+        self._finest: list[Windows] = []
+        self._newest: list[pa.Table] = []
+
+    def noting(self, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same parts."""
+        for part in parts:
+            self._note(part)
+            yield part
+
+    def _note(self, part: pa.RecordBatch | pa.Table) -> None:
+        windows = rows_of(part, self._index.bounded(), histograms=True).windows()
+        self._finest.append(merge(windows, rate_ms=TIERS[0]))
+        last = np.flatnonzero(np.diff(windows.series, append=-1))
+        self._newest.append(pa.table({"series": windows.series[last], "time": windows.time[last]}))
+
+    def tiers(self) -> Iterator[tuple[int, Windows]]:
+        """The buckets of each tier, coarser ones made from finer ones; those of the fleet are among them."""
+        buckets = with_fleet(concatenate(self._finest), self._index)
+        self._finest = []
+        yield TIERS[0], buckets
+        for tier in TIERS[1:]:
+            buckets = merge(buckets, rate_ms=tier)
+            yield tier, buckets
+
+    def newest(self) -> pa.Table:
+        """The end of the newest window of each series, in the columns `series` and `time`."""
+        return pa.concat_tables(self._newest).combine_chunks()
+
+
+def rollups_of(batch: pa.RecordBatch | pa.Table, index: SeriesIndex) -> Iterator[tuple[int, Windows]]:
+    """The buckets of each tier that the windows of a batch fall into, those of the fleet among them."""
+    rolling = RollingUp(index)
+    rolling._note(batch)
+    return rolling.tiers()
 
 
 def with_fleet(buckets: Windows, index: SeriesIndex) -> Windows:

@@ -154,7 +154,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, used: dict[Path, Origin], say: 
         catalog.add_segment(connection, segment)
         for windows in _windows(connection, path.parent, segment):
             number = catalog.next_run(connection)
-            for tier, rollup in rollups_of(windows, index).items():
+            for tier, rollup in rollups_of(windows, index):
                 append_rollup(connection, tier, number, rollup)
             catalog.put_newest(connection, windows, index.streams())
         total += segment.rows

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +22,7 @@ from service.journal.files import sync_folder
 from service.stores.embedded import forms
 from service.stores.embedded.segment import Segment
 from service.stores.series import WHOLE, SeriesIndex
-from service.stores.sorted_windows import SCHEMA
+from service.stores.sorted_windows import SCHEMA, SortedWindows
 
 _FAN_IN = 4
 LARGEST_SEGMENT = 64_000_000
@@ -59,6 +60,8 @@ def alike(rows: Mapping[int, int], largest: int) -> list[int]:
 UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError, msgspec.MsgspecError)
 """What is raised for a damaged file: texts of its footer, which has no checksum, may be no UTF-8 or no JSON either."""
 _ROW_GROUP = 1024 * 1024
+PART = 131_072
+"""Rows that a flush sorts, encodes and writes at once: some 60 MB."""
 _NEVER = (2**63 - 1, -(2**63))
 
 
@@ -77,11 +80,29 @@ def to_write_again(segments: Sequence[Segment], now_ms: int) -> Segment | None:
     return None
 
 
-def sort_windows(batches: Sequence[pa.RecordBatch]) -> pa.Table:
-    """The windows of `batches`, sorted by series and time."""
-    table = pa.Table.from_batches([batch.select(SCHEMA.names) for batch in batches], SCHEMA).combine_chunks()
-    order = np.lexsort((table["time"].to_numpy(), table["series"].to_numpy()))
-    return table.take(pa.array(order))
+def sorted_parts(pieces: Sequence[SortedWindows]) -> Iterator[pa.RecordBatch]:
+    """The windows of `pieces` in order of series and time, some `PART` at a time; those of a series are in one part.
+
+    So a flush needs memory for a part, and not for all that it writes.
+    """
+    counts = np.zeros(1, np.int64)
+    for piece in pieces:
+        of_piece = np.bincount(piece.batch["series"].to_numpy())
+        counts, of_piece = sorted((counts, of_piece), key=len, reverse=True)
+        counts[: len(of_piece)] += of_piece
+    # The first series of each part, and what lies behind the last.
+    ends = np.cumsum(counts)
+    part = (ends - counts) // PART
+    bounds = [*np.flatnonzero(np.diff(part, prepend=-1)).tolist(), len(counts)]
+    for first, behind in pairwise(bounds):
+        batches = [some.select(SCHEMA.names) for piece in pieces if len(some := piece.between(first, behind))]
+        if batches:
+            yield _sorted(pa.concat_batches(batches))
+
+
+def _sorted(batch: pa.RecordBatch) -> pa.RecordBatch:
+    series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
+    return batch.take(pa.array(np.lexsort((time, series))))
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +141,7 @@ def write_segment(
     """Write windows, sorted by series and time, as segment `number`; they are on disk when it returns.
 
     They have the columns of `service.stores.sorted_windows.SCHEMA`, or of `service.stores.embedded.forms.STORED`;
-    `effort` is one of the latter's.
+    `effort` is one of the latter's. Each batch is a row group.
 
     A file that is not whole has another name, so that what a crash left behind is known.
     """

@@ -250,22 +250,23 @@ class EmbeddedStore(KnownUsers):
             self._immutable = None
 
     def _write(self, immutable: Memtable) -> None:
-        windows = files.sort_windows(immutable.batches())
+        rolling = reading.RollingUp(self._index)
+        parts = rolling.noting(files.sorted_parts(immutable.pieces()))
         with self._connection.cursor() as cursor:
             origin = files.Origin(after=self.flushed, through=immutable.last)
-            segment = self._written(cursor, windows.to_batches(), origin)
-            tiers = reading.rollups_of(windows, self._index)
+            segment = self._written(cursor, parts, origin)
+            newest = rolling.newest()
             with self._versions.change(cursor, self._let_go):
                 self._list(cursor, [], segment)
-                for tier, rollup in tiers.items():
+                for tier, rollup in rolling.tiers():
                     reading.append_rollup(cursor, tier, segment.id, rollup)
                 catalog.add_series(cursor, self._unsaved)
-                users = self._users_in(windows)
+                users = self._users_of(newest["series"].to_pylist())
                 catalog.put_users(cursor, users)
                 told = [(user, [*user.systems]) for user in users]
                 changed = [(user, systems) for user, systems in told if systems != self._systems.get(user.user_id)]
                 catalog.put_systems(cursor, changed, self._index)
-                catalog.put_newest(cursor, windows, self._index.streams())
+                catalog.put_newest(cursor, newest, self._index.streams())
                 use_tables.put(cursor, process_use.joined(immutable.process_uses()))
                 catalog.put_flushed(cursor, immutable.last)
             self._forget_unlisted()
@@ -344,8 +345,8 @@ class EmbeddedStore(KnownUsers):
         """Whether no file that can be read has windows of users that were forgotten, or is of an older release."""
         return all(segment.has_names for segment in self._damage.whole(self._versions.segments))
 
-    def _users_in(self, windows: pa.Table) -> list[User]:
-        names = {self._index.all[series - 1].user_id for series in np.unique(windows["series"].to_numpy()).tolist()}
+    def _users_of(self, series: Sequence[int]) -> list[User]:
+        names = {self._index.all[number - 1].user_id for number in series}
         return [self._index.users[name] for name in names]
 
     def compact(self) -> bool:

@@ -9,13 +9,14 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from analytics.frames.resampling import EVERYTHING_MS
 from contract import times
 from contract.metrics import NAMES
 from contract.report import FUTURE_MS, Report, decode_report, encode
-from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, format_instant
 from service.alerts.repository import Alert
 from service.dashboard import machines, reading_ahead
 from service.dashboard.columns import PictureQuestion, rate_of
@@ -395,7 +396,7 @@ def test_windows_of_what_a_picture_shows_are_those_of_its_machines(
 
 
 @pytest.mark.server
-def test_machines_come_in_pages_and_as_csv_and_with_the_statistics_of_their_samples(client: httpx.Client) -> None:
+def test_machines_come_in_pages_and_as_csv_and_arrow_and_with_the_statistics_of_their_samples(client: httpx.Client) -> None:
     asked = {"start": newest_ms(client) - DAY_MS, "end": newest_ms(client), "sort": "p95", "order": "desc"}
     whole = client.get("/api/v1/fleet/machines", params=asked).json()
     first = client.get("/api/v1/fleet/machines", params=asked | {"limit": 3}).json()
@@ -411,6 +412,16 @@ def test_machines_come_in_pages_and_as_csv_and_with_the_statistics_of_their_samp
     lines = client.get("/api/v1/fleet/machines", params=asked, headers={"Accept": "text/csv"}).text.splitlines()
     assert lines[0] == "user_id,states,mean,p95,max,change,cores,os_type,last_seen,labels"
     assert len(lines) == 1 + whole["total"]
+    arrow = {"Accept": "application/vnd.apache.arrow.stream"}
+    table = pa.ipc.open_stream(
+        client.get("/api/v1/fleet/machines", params=asked | {"limit": 3}, headers=arrow).content
+    ).read_all()
+    assert table.schema.metadata == {b"total": str(whole["total"]).encode(), b"next": b"3"}
+    for row, one in zip(table.to_pylist(), first["machines"], strict=True):
+        numbers = {name: row.pop(name) for name in ("mean", "p95", "max", "change")}
+        assert numbers == pytest.approx({name: one.pop(name) for name in numbers}, abs=1e-14, nan_ok=True)
+        row["last_seen"], row["labels"] = format_instant(int(row["last_seen"].timestamp() * 1000)), dict(row["labels"])
+        assert row == one
     assert client.get("/api/v1/fleet/machines", headers={"Accept": "image/png"}).status_code == 406
 
 

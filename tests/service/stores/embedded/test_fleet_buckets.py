@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from contract.metrics import QUANTITIES, Memory, Quantity
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Question
 from service.stores.dump import machine_of
-from service.stores.embedded import catalog
+from service.stores.embedded import catalog, segments
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.retention import TIERS
@@ -83,6 +84,20 @@ def test_the_fleet_is_answered_from_its_own_buckets_alone(store: EmbeddedStore) 
     for tier in TIERS:
         store._connection.execute(f"DELETE FROM {tier_table(tier)} WHERE series > 0")
     assert_right(store, recording)
+
+
+def test_a_flush_in_many_parts_keeps_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    for part in (segments.PART, 50):
+        monkeypatch.setattr(segments, "PART", part)
+        with closing(EmbeddedStore(tmp_path / str(part), "256MB")) as opened:
+            fill(opened, recorded(1, range(5)))
+            (file,) = (tmp_path / str(part) / "raw").iterdir()
+            rollups = [opened._connection.sql(f"FROM {tier_table(tier)} ORDER BY ALL").fetchall() for tier in TIERS]
+            kept.append((pq.read_table(file).to_pylist(), rollups, opened.newest()))
+            groups = pq.ParquetFile(file).num_row_groups
+    assert kept[0] == kept[1]
+    assert groups > 10
 
 
 def test_windows_that_come_late_count(store: EmbeddedStore) -> None:

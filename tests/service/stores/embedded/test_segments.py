@@ -1,11 +1,16 @@
-"""Which runs are merged: few remain, each row is rewritten seldom, and none grows beyond the limit."""
+"""Which runs are merged: few remain, each row is rewritten seldom, and none grows beyond the limit; how a flush is cut."""
 
 import math
 
+import numpy as np
+import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.stores.embedded.segments import alike
+from service.stores.embedded import segments
+from service.stores.embedded.segments import alike, sorted_parts
+from service.stores.sorted_windows import MEMTABLE_SCHEMA, SCHEMA, SortedWindows
 
 SIZES = st.dictionaries(st.integers(1, 1000), st.integers(0, 5000), max_size=40)
 
@@ -63,3 +68,34 @@ def test_runs_of_different_sizes_are_left_alone() -> None:
 def test_large_runs_are_left_alone() -> None:
     assert alike(dict.fromkeys(range(10), 26), 100) == []
     assert alike(dict.fromkeys(range(10), 25), 100) == [0, 1, 2, 3]
+
+
+PIECES = st.lists(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 1000)), max_size=60), max_size=6)
+
+
+def piece(windows: list[tuple[int, int]]) -> SortedWindows:
+    """Windows of series and ends, in a memtable's columns."""
+    columns = {field.name: np.zeros(len(windows)) for field in MEMTABLE_SCHEMA}
+    columns["series"], columns["time"] = (np.array(windows, np.int64).reshape(-1, 2)[:, place] for place in (0, 1))
+    made = [
+        pa.array([b"1"] * len(windows), pa.binary()) if field.type == pa.binary()
+        else pa.array(columns[field.name].astype(field.type.to_pandas_dtype()))
+        for field in MEMTABLE_SCHEMA
+    ]  # fmt: skip
+    return SortedWindows.of(pa.RecordBatch.from_arrays(made, schema=MEMTABLE_SCHEMA))
+
+
+@given(PIECES, st.integers(1, 100))
+def test_a_flush_is_sorted_in_parts_that_are_small_unless_one_series_is_large(
+    pieces: list[list[tuple[int, int]]], largest: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "PART", largest)
+        parts = [*sorted_parts([piece(one) for one in pieces])]
+    found = [(row["series"], row["time"]) for part in parts for row in part.to_pylist()]
+    assert found == sorted(window for one in pieces for window in one)
+    assert all(part.schema == SCHEMA for part in parts)
+    series = [set(part["series"].to_pylist()) for part in parts]
+    assert sum(map(len, series)) == len(set().union(*series)), "a series is in two parts"
+    longest = max((sum(one[0] == number for some in pieces for one in some) for number in range(31)), default=0)
+    assert all(len(part) < largest + longest for part in parts)
