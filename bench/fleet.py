@@ -3,8 +3,9 @@
     .venv/bin/python bench/fleet.py [--machines 300 3079] [--beside TREE]
 
 Each machine reports a mean every half an hour; everything is flushed and compacted before the fleet is asked for over
-HTTP, on one connection that is kept alive. With --beside TREE the service of another work tree is filled as well, and
-the two of them are asked in turn.
+HTTP, on one connection that is kept alive. Then for a row of each machine, as Arrow: its mean, p95 and change of the
+last day, the same again and, from one time to the next, half an hour earlier. CPU is that of the service. With
+--beside TREE the service of another work tree is filled as well, and the two of them are asked in turn.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from options import Options, scratch, trees
 from output import machine, number, table
 from reports import user_name
@@ -29,6 +31,8 @@ _STEP_MS = 30 * MINUTE_MS
 _BATCH = 5000
 _SAMPLES = 100
 _STATISTICS = "mean", "p95"
+_ROWS = {"a row each, asked again,": 0, "a row each, half an hour earlier,": _STEP_MS}
+"""By what is asked: how much earlier it ends each time."""
 
 
 def main() -> None:
@@ -46,15 +50,18 @@ def main() -> None:
         for machines in options.machines:
             for (statistic, name), taken in _measured(Path(folder), machines, end, options).items():
                 label = f"{statistic} of {machines:,} machines, {name}"
-                rows.append([label, number(float(np.median(taken))), number(float(np.percentile(taken, 95)))])
-    print(table((f"All machines together, {options.days} days at 15m", "median ms", "p95 ms"), rows))
+                times_ms, cpu_ms = np.array(taken).T
+                rows.append([label, *map(number, (np.median(times_ms), np.percentile(times_ms, 95), cpu_ms.mean()))])
+    print(table((f"All machines together, {options.days} days at 15m", "median ms", "p95 ms", "CPU ms each"), rows))
 
 
-def _measured(folder: Path, machines: int, end: int, options: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
-    """Milliseconds of each answer, by statistic and work tree."""
+def _measured(
+    folder: Path, machines: int, end: int, options: argparse.Namespace
+) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Milliseconds of each answer and of CPU for it, by what is asked and work tree."""
     start = end - options.days * DAY_MS
     with ExitStack() as stack:
-        connections = {}
+        connections, servers = {}, {}
         for name, tree in trees(options).items():
             print(f"{name}: {machines:,} machines ...", file=sys.stderr)
             place = folder / f"{name}-{machines}"
@@ -62,20 +69,38 @@ def _measured(folder: Path, machines: int, end: int, options: argparse.Namespace
                 for batch in _batches(machines, start, end):
                     server.ask("POST", "/api/v1/metrics", batch, **{"Content-Type": "application/x-ndjson"})
             settle_loadlens(place, tree)
-            connections[name] = stack.enter_context(loadlens(place, tree=tree)).connect()
+            servers[name] = stack.enter_context(loadlens(place, tree=tree))
+            connections[name] = servers[name].connect()
             stack.callback(connections[name].close)
-        taken: dict[tuple[str, str], list[float]] = {
-            (statistic, name): [] for statistic in _STATISTICS for name in connections
+        taken: dict[tuple[str, str], list[tuple[float, float]]] = {
+            (asked, name): [] for asked in (*_STATISTICS, *_ROWS) for name in connections
         }
         samples = machines * (end - start) // _STEP_MS * _SAMPLES
         for connection in connections.values():
             _, counts = _asked(connection, "count", start, end)
             if sum(counts) != samples:
                 raise RuntimeError(f"expected {samples} samples in the answer, got {sum(counts):.0f}")
-        for _ in range(options.requests):
-            for (statistic, name), some in taken.items():
-                some.append(_asked(connections[name], statistic, start, end)[0])
+        for turn in range(options.requests):
+            for (asked, name), some in taken.items():
+                used = servers[name].cpu_seconds()
+                if asked in _STATISTICS:
+                    spent, _ = _asked(connections[name], asked, start, end)
+                else:
+                    spent = _rows(connections[name], machines, end - _ROWS[asked] * (turn + 1))
+                some.append((spent, (servers[name].cpu_seconds() - used) * 1000))
         return taken
+
+
+def _rows(connection: HTTPConnection, machines: int, end: int) -> float:
+    """How many milliseconds a row of each machine takes, of the day before `end`."""
+    path = f"/api/v1/fleet/machines?start={end - DAY_MS}&end={end}&limit=10000"
+    began = time.perf_counter()
+    content = answer(connection, "GET", path, None, {"Accept": "application/vnd.apache.arrow.stream"})
+    spent = (time.perf_counter() - began) * 1000
+    found = pa.ipc.open_stream(content).read_all()
+    if len(found) != min(machines, 10_000) or found["p95"].null_count:
+        raise RuntimeError(f"expected a row of each of {machines} machines, got {len(found)}")
+    return spent
 
 
 def _asked(connection: HTTPConnection, statistic: str, start: int, end: int) -> tuple[float, list[float]]:

@@ -2,13 +2,14 @@
 
     .venv/bin/python bench/memory.py [--beside TREE]
 
-The fleet is that of `make demo`: 3,079 machines, 2,035,584 windows (`--fleet`; the sample that comes with Loadlens where
-that file is missing). *Now* is the proportional set size (PSS) of the service's two processes, where what they share
-counts once, some seconds after each step, when all is flushed; *most* is the highest that the process which works
-had resident meanwhile. What makes a report is a process of its own, which ends with it: its own highest is told apart.
-With --beside TREE the service of another work tree is measured as well. Linux only.
+The fleet is that of `make demo`: 3,079 machines, 2,035,584 windows (`--fleet`; the sample that comes with Loadlens
+where that file is missing). *Now* is the proportional set size (PSS) of the service's two processes, where what they
+share counts once, some seconds after each step, when all is flushed; *most* is the highest that the process which
+works had resident meanwhile. What makes a report is a process of its own, which ends with it: its own highest is told
+apart. With --beside TREE the service of another work tree is measured as well. Linux only.
 """
 
+import argparse
 import sys
 import threading
 import time
@@ -41,12 +42,16 @@ def main() -> None:
     with scratch(options) as folder:
         for name, tree in trees(options).items():
             for step, now, gunicorns, most, reports in _measured(Path(folder) / name, tree, options):
-                rows.append([f"{step}, {name}", *map(number, (now, gunicorns, most)), number(reports) if reports else "-"])
+                rows.append(
+                    [f"{step}, {name}", *map(number, (now, gunicorns, most)), number(reports) if reports else "-"]
+                )
     print(table(("Memory, MB", "now", "of it gunicorn's", "most of the worker", "most of a report"), rows))
 
 
-def _measured(folder: Path, tree: Path, options) -> Iterator[tuple[str, float, float, float, float]]:
-    """Each step with what is held afterwards, by both processes and by gunicorn's, the most meanwhile, and a report's."""
+def _measured(
+    folder: Path, tree: Path, options: argparse.Namespace
+) -> Iterator[tuple[str, float, float, float, float]]:
+    """Each step, what is held afterwards by both processes and by gunicorn's, the most meanwhile, and a report's."""
     with loadlens(folder, "--flush-interval", "5", tree=tree) as server:
         # The first question has all imported.
         steps: list[Callable[[], object]] = [
@@ -68,7 +73,7 @@ def _measured(folder: Path, tree: Path, options) -> Iterator[tuple[str, float, f
             yield name, own + its, own, _most(worker), max(reports, default=0.0)
 
 
-def _load(server: Server, options) -> None:
+def _load(server: Server, options: argparse.Namespace) -> None:
     """Load the fleet, and wait until the store has it."""
     given = [] if options.fleet is None or not options.fleet.exists() else ["--data", str(options.fleet)]
     some = [] if options.users is None else ["--users", str(options.users)]

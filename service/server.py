@@ -36,6 +36,7 @@ from service.control.database import ControlError
 from service.credentials.token import any_kept
 from service.settings import ServiceSettings
 from service.stores.base import StoreError, StoreUnavailable
+from service.stores.memory import keep_little
 from service.tls import Tls, TlsError
 
 _log = logging.getLogger("loadlens.service")
@@ -247,6 +248,7 @@ def _number(arbiter: Any, worker: Any) -> None:
 
 
 def _begin_worker(arbiter: Any, worker: Any) -> None:
+    keep_little()
     worker.app.number = worker.number
     _die_with_parent(arbiter, worker)
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from analytics.frames.columns import concatenate
 from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints, order_of
-from analytics.frames.resampling import resample, resample_at
+from analytics.frames.resampling import RAW_MS, resample, resample_at
 from contract.labels import NOT_LABELLED, label_of
 from service.stores.base import Question
 from service.stores.cells import CellRows, cells_of, sums_of, totals_of
@@ -109,9 +109,23 @@ class WindowSelection:
         return frame
 
     def _in_buckets(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if self._is_as_it_came(frame):
+            return frame
         edges = self.question.edges
         buckets: pd.DataFrame = resample(frame, self.question.rate_ms) if edges is None else resample_at(frame, edges)
         return buckets
+
+    def _is_as_it_came(self, frame: pd.DataFrame) -> bool:
+        """Whether windows of one series are asked for as they came, and no two of them merge: most of a long answer.
+
+        Their histograms are not so much as unpacked then.
+        """
+        if self.question.rate_ms != RAW_MS or self.question.edges is not None or len(self.series) != 1:
+            return False
+        if len(self.labels.columns) or self.systems is not None:
+            return False
+        time = pd.DatetimeIndex(frame.index).asi8
+        return bool(np.all(time[1:] > time[:-1]) and np.all(frame["count"].to_numpy() > 0))
 
     def _labelled(self, done: list[pd.DataFrame], parts: list[LoadedRows]) -> pd.DataFrame:
         """Rows that were resampled before, and behind them those of `parts`, in order and with their labels."""

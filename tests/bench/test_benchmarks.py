@@ -111,7 +111,18 @@ TABLES: dict[str, list[list[str]]] = {
             "VictoriaMetrics: mean of means*", "VictoriaMetrics: mean of means, from its cache*",
         ]
     ],
-    "fleet": [["mean of 3 machines, now", "p95 of 3 machines, now"]],
+    "fleet": [
+        [
+            "mean of 3 machines, now", "p95 of 3 machines, now", "a row each, asked again, of 3 machines, now",
+            "a row each, half an hour earlier, of 3 machines, now",
+        ]
+    ],
+    "memory": [
+        [
+            "started, now", "loaded, now", "the page's fleet view, 24 h and 7 days, now", "a fleet report, now",
+            "at rest, now",
+        ]
+    ],
     "in_memory": [["50 windows in memory, now", "500 windows in memory, now"]],
     "late": [
         [

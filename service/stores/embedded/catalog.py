@@ -168,7 +168,7 @@ def _connected(path: Path, memory: str) -> duckdb.DuckDBPyConnection | None:
         "preserve_insertion_order": "true",
         "temp_directory": str(path.with_name("tmp")),
         "default_block_size": _BLOCK_BYTES,
-        # Its allocator gives back what a compaction took, which would stay 160 MB otherwise; a thread of its own does it.
+        # A thread of its allocator gives back what a compaction took; 160 MB would stay otherwise.
         "allocator_background_threads": "true",
         # All that is needed is built in; nothing is to be fetched from the network.
         "autoinstall_known_extensions": "false",

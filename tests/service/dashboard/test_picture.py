@@ -396,7 +396,9 @@ def test_windows_of_what_a_picture_shows_are_those_of_its_machines(
 
 
 @pytest.mark.server
-def test_machines_come_in_pages_and_as_csv_and_arrow_and_with_the_statistics_of_their_samples(client: httpx.Client) -> None:
+def test_machines_come_in_pages_and_as_csv_and_arrow_and_with_the_statistics_of_their_samples(
+    client: httpx.Client,
+) -> None:
     asked = {"start": newest_ms(client) - DAY_MS, "end": newest_ms(client), "sort": "p95", "order": "desc"}
     whole = client.get("/api/v1/fleet/machines", params=asked).json()
     first = client.get("/api/v1/fleet/machines", params=asked | {"limit": 3}).json()

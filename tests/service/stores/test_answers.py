@@ -1,15 +1,19 @@
 """Whatever a store has done with its windows, its answers are those of the raw samples."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise, product
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.frames.frame import unpacked
+from analytics.frames.kernel import Histograms
+from analytics.frames.resampling import RAW_MS, resample
 from contract.metrics import QUANTITIES, Load, Quantity
 from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.stores.base import Question, Store
@@ -54,6 +58,36 @@ def ask(
 def test_the_whole_machine_is_answered_exactly_at_every_rate(filled: Filled) -> None:
     for machine, rate in product(MACHINES, RATES):
         ask(filled, machine.user_id, START_MS, END_MS, rate)
+
+
+def test_windows_as_they_came_are_what_resampling_makes_of_them(filled: Filled) -> None:
+    for machine, histograms in product(MACHINES, (True, False)):
+        question = Question(CPU, START_MS, END_MS, RAW_MS, machine.user_id, histograms=histograms)
+        windows = filled.store.answer(question)
+        assert len(windows) == len(windows.index.unique()) > 0
+        again = resample(windows, RAW_MS)
+        assert again.attrs == windows.attrs
+        if histograms:
+            assert all(map(np.array_equal, astuples(unpacked(again)[0]), astuples(unpacked(windows)[0])))
+        pd.testing.assert_frame_equal(
+            again.drop(columns="histogram", errors="ignore"), windows.drop(columns="histogram", errors="ignore"),
+            check_exact=True, check_freq=False,
+        )  # fmt: skip
+
+
+def test_windows_that_end_in_the_same_moment_are_one_as_they_came_too(place: Place) -> None:
+    recording = Recording()
+    for samples in ([0.1, 0.2], [0.9, 0.6]):
+        recording.cpu(Machine("one"), START_MS, np.array(samples), [np.array(samples)])
+    with closing(place.open()) as store:
+        store.add(2, recording.reports)
+        windows = store.answer(Question(CPU, 0, END_MS, RAW_MS, "one", histograms=True))
+    assert windows["count"].tolist() == [4]
+    assert windows["mean"].tolist() == pytest.approx([0.45])
+
+
+def astuples(histograms: Histograms) -> tuple[np.ndarray, ...]:
+    return histograms.row, histograms.bin, histograms.count
 
 
 def test_a_range_may_be_as_long_as_there_are_years(filled: Filled) -> None:

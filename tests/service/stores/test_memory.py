@@ -1,6 +1,7 @@
 """Memory that nobody uses any more."""
 
 import ctypes
+import subprocess
 import sys
 
 import psutil
@@ -24,3 +25,31 @@ def test_what_was_freed_between_what_is_used_is_given_back() -> None:
     give_back()
     assert before - psutil.Process().memory_info().rss > size * number / 2
     library.free(places[-1])
+
+
+_MAPPED = """
+import ctypes
+from service.stores.memory import keep_little
+
+class MallInfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+library = ctypes.CDLL(None)
+library.mallinfo.restype, library.malloc.restype = MallInfo, ctypes.c_void_p
+library.free.argtypes = (ctypes.c_void_p,)
+keep_little()
+size = 8 << 20
+library.free(library.malloc(size))
+before = library.mallinfo().hblkhd
+library.malloc(size)
+print(library.mallinfo().hblkhd - before >= size)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="the C library of GNU"
+)
+def test_large_arrays_are_by_themselves_also_after_some_were_freed() -> None:
+    done = subprocess.run([sys.executable, "-c", _MAPPED], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "True\n"

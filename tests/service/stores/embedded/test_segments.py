@@ -1,4 +1,4 @@
-"""Which runs are merged: few remain, each row is rewritten seldom, and none grows beyond the limit; how a flush is cut."""
+"""Which runs are merged: few remain, each row is rewritten seldom, none grows beyond the limit; how a flush is cut."""
 
 import math
 
