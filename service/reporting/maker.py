@@ -54,11 +54,13 @@ class FinishedReport:
 class ReportMaker:
     """Everything here runs on the event loop; processes are waited for in threads."""
 
-    def __init__(self, certificate: Path | None = None, own_address: str = "") -> None:
+    def __init__(self, certificate: Path | None = None, own_address: str = "", patience_s: float = PATIENCE_S) -> None:
         """`certificate` is what the service shows where it speaks HTTPS.
 
-        `own_address` is where this process alone answers, if others do too at the address of the service.
+        `own_address` is where this process alone answers, if others do too at the address of the service. A report
+        that takes more than `patience_s` seconds is given up.
         """
+        self._patience_s = patience_s
         self._certificate = certificate
         self._own_address = own_address
         self._kept: OrderedDict[_Asked, FinishedReport] = OrderedDict()
@@ -110,9 +112,9 @@ class ReportMaker:
         if task.exception() is not None:
             self.failures += 1
             return
-        self.made += 1
         result = task.result()
         if isinstance(result, FinishedReport):
+            self.made += 1
             self._kept[asked] = result
             self._kept.move_to_end(asked)
         while len(self._kept) > _KEPT or sum(len(kept.content) for kept in self._kept.values()) > _KEPT_BYTES:
@@ -127,7 +129,15 @@ class ReportMaker:
             )
         )
         async with self._turn:
-            output = await asyncio.to_thread(_run, task)
+            try:
+                output = await asyncio.to_thread(_run, task, self._patience_s)
+            except subprocess.TimeoutExpired:
+                self.failures += 1
+                return ReportRefused(
+                    503,
+                    f"The report took more than {self._patience_s:g} s and was stopped. Ask for a shorter range, "
+                    "or when the machine of the service has less to do.",
+                )
         result = msgspec.msgpack.decode(output, type=ReportMade | ReportRefused)
         if isinstance(result, ReportRefused):
             return result
@@ -135,18 +145,15 @@ class ReportMaker:
         return FinishedReport(result.content, result.policy, etag, time.monotonic())
 
 
-def _run(task: bytes) -> bytes:
-    """Run the worker with a task; what it answers. Raises ReportFailed."""
+def _run(task: bytes, patience_s: float) -> bytes:
+    """Run the worker with a task; what it answers. Raises ReportFailed, and TimeoutExpired of subprocess."""
     # Other settings are none of its business; its token comes with the task.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
     parent_watch = ("service.commands.parent_watch", str(os.getpid())) if os.name == "posix" else ()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", *parent_watch, "service.reporting.worker"],
-            input=task, env=environ, capture_output=True, timeout=PATIENCE_S, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise ReportFailed(f"it took more than {PATIENCE_S:.0f} s and was stopped") from None
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", *parent_watch, "service.reporting.worker"],
+        input=task, env=environ, capture_output=True, timeout=patience_s, check=False,
+    )  # fmt: skip
     if done.returncode:
         raise ReportFailed(f"exit code {done.returncode}: {done.stderr.decode(errors='replace')[-4000:]}")
     return done.stdout
