@@ -80,13 +80,10 @@ def attended_by_the_same(data: Data) -> tuple[pd.DataFrame, int, str]:
     """As `attended_total`, of the machines that were seen throughout where others came and went.
 
     Their windows, the width of these in ms, and what they are in a sentence. A machine that comes is no event of the
-    others. Where fewer than two were seen throughout it is of whoever reports.
+    others. Raises TooFewData where fewer than two were seen throughout.
     """
     what = "the fleet's mean" if data.is_fleet else "the machine"
-    try:
-        windows, machines = same_machines(data) if data.is_fleet else (data.windows, len(data.samples))
-    except TooFewData:
-        return attended_total(data), data.total_rate_ms, "the mean of whoever reports"
+    windows, machines = same_machines(data) if data.is_fleet else (data.windows, len(data.samples))
     if machines == len(data.samples):
         return attended_total(data), data.total_rate_ms, what
     there = windows["user"].groupby(level=0, observed=True).nunique()

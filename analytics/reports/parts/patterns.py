@@ -78,15 +78,24 @@ def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:
     return Part(section, part.findings, part.caveats)
 
 
+def _verdicts(total: pd.DataFrame, rate_ms: int) -> pd.DataFrame:
+    verdicts: pd.DataFrame = anomalies(total, tuning=Tuning.for_step(rate_ms))
+    if verdicts["upper"].isna().all():
+        raise TooFewData(f"too few points ({len(verdicts):,}) to learn what is usual")
+    return verdicts
+
+
 def total_anomalies(data: Data) -> Part:
     """Anomalies of the fleet's mean, or of the machine: each judged by what came before it, and nothing else.
 
-    The mean is that of the machines that were seen throughout.
+    The mean is that of the machines that were seen throughout, or of whoever reports where these have too few points.
     """
-    total, rate_ms, what = attended_by_the_same(data)
-    verdicts = anomalies(total, tuning=Tuning.for_step(rate_ms))
-    if verdicts["upper"].isna().all():
-        raise TooFewData(f"too few points ({len(verdicts):,}) to learn what is usual")
+    try:
+        total, rate_ms, what = attended_by_the_same(data)
+        verdicts = _verdicts(total, rate_ms)
+    except TooFewData:
+        rate_ms, what = data.total_rate_ms, "the mean of whoever reports"
+        verdicts = _verdicts(attended_total(data), rate_ms)
     odd = verdicts[verdicts["anomaly"]]
     if odd.empty:
         title = f"Nothing unusual in {what}"
