@@ -60,8 +60,10 @@ def picture_in_parts(cache: FleetCache, asked: PictureQuestion, firing: Firing, 
         read = _read(cache, asked, firing, now_ms)
         drawn = read.drawn()
     yield drawn
+    # Nobody may come for the next part: nothing is held while this waits.
     with cache.lock:
-        yield msgspec.json.encode(read.tables())
+        tables = msgspec.json.encode(read.tables())
+    yield tables
 
 
 @dataclass(frozen=True, slots=True)

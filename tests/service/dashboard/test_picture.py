@@ -301,6 +301,18 @@ def test_pixels_come_before_what_is_said_besides(fleet: Fleet, choice: dict[str,
     assert header | tables == whole and not {*header} & {*tables}
 
 
+def test_who_does_not_come_for_the_rest_holds_up_nobody(fleet: Fleet) -> None:
+    wanted = PictureQuestion(
+        metric=CPU, statistic="mean", start_ms=START_MS, end_ms=START_MS + STEPS * STEP_MS, rate_ms=STEP_MS,
+        columns=100, rows=100,
+    )  # fmt: skip
+    parts = picture_in_parts(fleet.cache, wanted, {}, START_MS + STEPS * STEP_MS)
+    for _ in range(2):
+        assert next(parts)
+        assert not fleet.cache.lock.locked()
+        assert fleet.picture()[0]["known"]
+
+
 def test_a_fleet_without_machines_has_no_rows(tmp_path: Path) -> None:
     empty = Fleet(tmp_path)
     header, pixels = empty.picture()
