@@ -70,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load(UpSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
     up = _Up(settings, _config(argv))
     # However it is ended: by Ctrl-C, by a supervisor, by closing the terminal.
-    _on_end(signal.default_int_handler)
-    sys.unraisablehook = _interrupt_again
+    _on_end(up.interrupt)
+    sys.unraisablehook = up.interrupt_again
     try:
         up.run()
     except KeyboardInterrupt:
@@ -127,6 +127,19 @@ class _Up:
                 self.complain(problem)
         if self._children and not self.failed:
             self.say(f"Stopped. Everything is in {_data_paths(self._settings)}.")
+
+    def interrupt(self, *_: object) -> None:
+        """Raise KeyboardInterrupt, once: who presses Ctrl-C again before anything is done about it wants no other."""
+        _on_end(self._kill)
+        raise KeyboardInterrupt
+
+    def interrupt_again(self, lost: "sys.UnraisableHookArgs") -> None:
+        """A hook: Ctrl-C in a callback, as the import of a module has some, goes to no caller and ends nothing."""
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            _on_end(self.interrupt)
+            threading.Timer(_LOOK_EVERY_S, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            sys.__unraisablehook__(lost)
 
     def _kill(self, *_: object) -> None:
         # Who presses Ctrl-C once more does not want to wait; what was acknowledged is in the journal.
@@ -239,14 +252,6 @@ def _config(argv: Sequence[str]) -> str | None:
     parser.add_argument("--config")
     config: str | None = parser.parse_known_args(argv)[0].config
     return config
-
-
-def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
-    """A hook: Ctrl-C in a callback, as the import of a module has some, goes to no caller and ends nothing."""
-    if isinstance(lost.exc_value, KeyboardInterrupt):
-        threading.Timer(_LOOK_EVERY_S, os.kill, (os.getpid(), signal.SIGINT)).start()
-    else:
-        sys.__unraisablehook__(lost)
 
 
 def _on_end(handler: "signal._HANDLER") -> None:

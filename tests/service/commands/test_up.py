@@ -309,6 +309,32 @@ def test_ctrl_c_in_a_callback_is_not_lost(up: Callable[..., Up]) -> None:
     assert running.complaints == ""
 
 
+TWICE = """
+import os, signal, sys
+from service.commands import up
+
+class Twice(up._Up):
+    def _demonstrate(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def say(self, text):
+        if not text:
+            os.kill(os.getpid(), signal.SIGINT)
+        super().say(text)
+
+up._Up = Twice
+sys.exit(up.main(sys.argv[1:]))
+"""
+"""Ctrl-C comes again before anything was done about the first."""
+
+
+def test_ctrl_c_twice_at_once_ends_it_without_a_traceback(up: Callable[..., Up]) -> None:
+    running = up("--demo", code=TWICE)
+    assert running.end() in (0, 1)
+    assert "Traceback" not in running.complaints
+    assert "Stopping the service" in running.said or "Stopped." in running.said
+
+
 def test_with_influxdb_it_says_where_the_windows_are() -> None:
     assert _data_paths(UpSettings(data_dir="here")) == "here"
     elsewhere = _data_paths(UpSettings(data_dir="here", store="influx://localhost:8086/METRICS"))
