@@ -55,10 +55,11 @@ class RollingUp:
     def noting(self, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The same parts."""
         for part in parts:
-            self._note(part)
+            self.note(part)
             yield part
 
-    def _note(self, part: pa.RecordBatch | pa.Table) -> None:
+    def note(self, part: pa.RecordBatch | pa.Table) -> None:
+        """Take a part."""
         windows = rows_of(part, self._index.bounded(), histograms=True).windows()
         self._finest.append(merge(windows, rate_ms=TIERS[0]))
         last = np.flatnonzero(np.diff(windows.series, append=-1))
@@ -81,7 +82,7 @@ class RollingUp:
 def rollups_of(batch: pa.RecordBatch | pa.Table, index: SeriesIndex) -> Iterator[tuple[int, Windows]]:
     """The buckets of each tier that the windows of a batch fall into, those of the fleet among them."""
     rolling = RollingUp(index)
-    rolling._note(batch)
+    rolling.note(batch)
     return rolling.tiers()
 
 
