@@ -24,6 +24,8 @@ _FEWEST: Final = 4
 """Hosts or blocks on each side."""
 _MIN: Final = 1e-9
 _FEWEST_DAYS: Final = 5
+_ROUNDING: Final = 1e-12
+"""Of the larger of two means: what differs by less does so because sums of floats are rounded."""
 
 
 _SMALL, _MEDIUM, _LARGE = 0.2, 0.5, 0.8
@@ -49,7 +51,8 @@ def compare(
       confidence interval, in the unit of the metric, within [-1, 1] for shares
     - `p_value`: how likely at least this difference is where there is none; with `by` adjusted for the number of users
       (Benjamini and Hochberg 1995)
-    - `hedges_g`: the difference in standard deviations of the samples (Hedges 1981): 0.2 is small, 0.8 large
+    - `hedges_g`: the difference in standard deviations of the samples (Hedges 1981): 0.2 is small, 0.8 large; infinite
+      where neither side varied
     - `cliffs_delta`: how much more often a sample of the second is above one of the first than below it, -1 to 1,
       from histograms (Cliff 1993): 0.15 is small, 0.47 large
     - `unit`: what was compared: `hosts`, `blocks` of time, or `hosts and blocks`
@@ -93,7 +96,7 @@ def compare(
     answer = pd.DataFrame({"user": pd.Categorical(users)}) if by else pd.DataFrame(index=range(1))
     for name, side in zip(names, (before, after), strict=True):
         answer[f"mean_{name}"] = side.whole.mean
-    answer["difference"] = after.whole.mean - before.whole.mean
+    answer["difference"] = _difference(before.whole, after.whole)
     errors = [_error(*cells) for cells in zip(before.cells, after.cells, strict=True)]
     half_width = np.array([error.half_width(confidence) for error in errors])
     answer["lower"], answer["upper"] = answer["difference"] - half_width, answer["difference"] + half_width
@@ -352,11 +355,24 @@ def _correlation(*sides: Floats) -> float:
     return float(np.clip(found + (1 + 4 * found) / n, 0.0, 0.95))
 
 
+def _rounding(before: Windows, after: Windows) -> Floats:
+    """How far apart two means of the same numbers can be."""
+    size: Floats = _ROUNDING * np.maximum(np.abs(before.mean), np.abs(after.mean))
+    return size
+
+
+def _difference(before: Windows, after: Windows) -> Floats:
+    difference = after.mean - before.mean
+    return np.where(np.abs(difference) <= _rounding(before, after), 0.0, difference)
+
+
 def _hedges_g(before: Windows, after: Windows) -> Floats:
+    """Infinite where numbers that never varied differ."""
     freedom = np.maximum(before.count + after.count - 2, 1)
     pooled = np.sqrt((before.count * before.variance + after.count * after.variance) / freedom)
-    difference = after.mean - before.mean
-    d = np.divide(difference, pooled, out=np.copysign(np.inf, difference), where=pooled > 0)
+    difference = _difference(before, after)
+    varied = pooled > _rounding(before, after)
+    d = np.divide(difference, pooled, out=np.copysign(np.inf, difference), where=varied)
     g: Floats = np.where(difference == 0, 0.0, d) * (1 - 3 / (4 * freedom - 1))
     return g
 

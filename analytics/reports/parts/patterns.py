@@ -132,12 +132,16 @@ def _anomalies_table(data: Data, odd: pd.DataFrame, title: str) -> ReportTable:
         ReportColumn("when", "time"),
         ReportColumn("value", "share"),
         ReportColumn("usual", "share"),
+        ReportColumn("what changed"),
         ReportColumn("score, 0 to 1", "number"),
     ]
     rows: list[list[Cell]] = [
-        [str(row["user"]), in_ms(row["time"]), float(row["value"]), float(row["expected"]), float(row["score"])]
+        [
+            str(row["user"]), in_ms(row["time"]), float(row["value"]), float(row["expected"]), str(row["kind"]),
+            float(row["score"]),
+        ]
         for row in odd.head(SHOWN).reset_index().to_dict("records")
-    ]
+    ]  # fmt: skip
     shown = zip(odd.index, odd["user"], strict=True)
     followed = [after_annotation(data, in_ms(time), data.rate_ms, str(user)) for time, user in [*shown][:SHOWN]]
     if any(followed):

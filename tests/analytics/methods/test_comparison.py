@@ -266,3 +266,23 @@ def test_which_side_has_no_samples_is_said() -> None:
         compare(frame, frame.iloc[:0])
     with pytest.raises(FrameError, match="weight: expected one of hosts or samples"):
         compare(frame, frame, weight="cores")  # type: ignore[arg-type]
+
+
+def steady(value: float, days: int) -> pd.DataFrame:
+    """A load that never varies."""
+    return loads(np.full(24 * days, value)).assign(var=0.0, min=value, max=value)
+
+
+@pytest.mark.parametrize("days", [5, 14])
+def test_loads_that_never_vary_differ_by_infinitely_many_deviations(days: int) -> None:
+    for before, after in ((0.3, 0.7), (1 / 3, 2 / 3), (2 / 3, 1 / 3)):
+        [row] = compare(steady(before, days), steady(after, days)).to_dict("records")
+        assert row["hedges_g"] == np.copysign(np.inf, after - before)
+        assert row["verdict"].endswith("a large effect")
+
+
+@pytest.mark.parametrize("days", [5, 14])
+def test_what_differs_by_the_rounding_of_its_sums_does_not_differ(days: int) -> None:
+    [row] = compare(steady(0.1, days), steady(0.1 + 1e-15, days)).to_dict("records")
+    assert (row["difference"], row["hedges_g"], row["p_value"]) == (0.0, 0.0, 1.0)
+    assert row["verdict"].startswith("no difference")
