@@ -11,7 +11,7 @@ import psutil
 from msgspec import Struct
 
 from contract import times
-from contract.agent_settings import MetricName, SettingsInForce
+from contract.agent_protocol import MetricName, SettingsInForce
 from contract.problems import decode_json
 
 _NAME = "heartbeat.json"
@@ -57,7 +57,7 @@ class Heartbeat(Struct, frozen=True):
 
 
 class HeartbeatFile:
-    """Writes what `look` tells, whole or not at all, and without a sync: after a crash of the machine nobody needs it.
+    """Writes what `look` tells, whole or not at all, and without a sync: after a crash of the host nobody needs it.
 
     No failure of the disk raises. Used by any thread.
     """

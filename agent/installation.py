@@ -226,7 +226,7 @@ def _windows(settings: InstallSettings, program: Sequence[str]) -> InstallPlan:
 
 
 def _task(command: str, arguments: str) -> str:
-    """A task that runs as the local service from now and from the machine's start on, and again whenever it ended.
+    """A task that runs as the local service from now and from the host's start on, and again whenever it ended.
 
     Restarting on failure is of tasks that could not be begun, not of programs that ended: so it is begun again each
     minute, which is passed over while it runs (`IgnoreNew`).

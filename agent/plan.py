@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Event, Lock
 
 from agent.probes import PROBES, MetricName, Probe, sharing
-from contract.agent_settings import InvalidSettings, SettingsInForce
+from contract.agent_protocol import InvalidSettings, SettingsInForce
 from contract.problems import Problem
 from contract.processes import ProcessDetail
 

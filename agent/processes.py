@@ -174,7 +174,7 @@ class ProcessTable:
             total.ticks += one.ticks
             total.pages += one.pages
         seen_s = sum(one.ticks for one in used.values()) * self._tick_s
-        # The kernel counts the machine's time by ticks, that of processes by the nanosecond: the larger is the whole.
+        # The kernel counts the host's time by ticks, that of processes by the nanosecond: the larger is the whole.
         whole_s = max(busy_s, seen_s)
         processes, processes_beyond_s = self._top(used)
         units, units_beyond_s = self._top(by_unit)

@@ -16,8 +16,20 @@ from agent.identity import HostIdentity
 from agent.plan import CommandBox, Probes, SamplingPlan, checked_plan, sampling_plan
 from agent.probes import PROBES
 from contract import __version__, times
-from contract.agent_protocol import COMMANDS, MAX_DOCUMENT, AgentCommand, AgentState, Instructions, Outcome, Refusal
-from contract.agent_settings import DesiredSettings, InvalidSettings, SettingsInForce, overlaid, parse_settings
+from contract.agent_protocol import (
+    COMMANDS,
+    MAX_DOCUMENT,
+    AgentCommand,
+    AgentState,
+    DesiredSettings,
+    Instructions,
+    InvalidSettings,
+    Outcome,
+    Refusal,
+    SettingsInForce,
+    overlaid,
+    parse_settings,
+)
 from contract.problems import Problem, decode_json, problem_of
 from contract.retry import Backoff
 

@@ -29,7 +29,7 @@ from agent.sender import DeadLetters, ReportSender
 from agent.settings import AgentSettings
 from agent.spool import Spool
 from contract import times
-from contract.agent_settings import SettingsInForce
+from contract.agent_protocol import SettingsInForce
 from contract.retry import Backoff
 from contract.times import format_seconds
 

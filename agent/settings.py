@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from contract.agent_settings import (
+from contract.agent_protocol import (
     METRICS_EXPECTED,
     IntervalS,
     LogLevel,
@@ -17,9 +17,8 @@ from contract.agent_settings import (
     SamplesPerReport,
     SettingsInForce,
 )
-from contract.labels import parse_labels
 from contract.processes import ProcessDetail
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID, parse_labels
 from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url, proxy_for, tls_context
 from contract.times import DAY_S, format_seconds, parse_seconds
 

@@ -166,7 +166,7 @@ def _readiness(url: str, ready: ServiceAnswer) -> CheckResult:
     detail = _document(ready).get("detail") or f"it answers {ready.status}"
     return CheckResult(
         "service", "fails", f"{url} turns reports away: {detail}",
-        "On the service's machine `loadlens-service status` says what to do. Reports wait in the spool.",
+        "On the service's host `loadlens-service status` says what to do. Reports wait in the spool.",
     )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def _whose(who: dict[str, Any]) -> str:
     if number in ("token", "operator"):
         return f"the one of the service's --{'operator-' if number == 'operator' else ''}token, which many may share"
     role = display(str(who.get("role", "?")))
-    return f"{number}, which has the role {role} for {'all machines' if scope == '*' else scope}"
+    return f"{number}, which has the role {role} for {'all hosts' if scope == '*' else scope}"
 
 
 def _clock(answer: ServiceAnswer, own_s: float) -> Iterator[CheckResult]:

@@ -29,7 +29,7 @@ from output import left_out, machine, number, table
 from processes import running
 from servers import installed
 
-from contract.agent_settings import METRIC_NAMES
+from contract.agent_protocol import METRIC_NAMES
 
 HEARTBEAT_S = 15.0
 WAKE_UPS = "import time\nwhile True: time.sleep(0.05)"

@@ -24,7 +24,7 @@ from output import left_out, machine, number, table
 from processes import Program, running, wait_until
 from servers import installed
 
-from contract.agent_settings import METRIC_NAMES
+from contract.agent_protocol import METRIC_NAMES
 from tests.support.burners import BURN, DUTIES
 
 METRICS = ",".join(METRIC_NAMES)

@@ -13,7 +13,7 @@ from msgspec import Meta
 LISTED: Final = 16
 """So many devices of a kind an agent names in a window: those that moved most bytes in it."""
 MAX_DEVICES: Final = 64
-"""So many names of a kind are known of a machine; further ones are left out."""
+"""So many names of a kind are known of a host; further ones are left out."""
 MAX_NAME: Final = 64
 DeviceName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 
@@ -22,11 +22,11 @@ FIRST_NUMBER: Final = 8192
 LAST_NUMBER: Final = 65533
 
 Devices = Mapping[str, Mapping[str, int]]
-"""What is known of a machine: for a metric's type (`DISKS`) the number of each name. Replaced, never changed."""
+"""What is known of a host: for a metric's type (`DISKS`) the number of each name. Replaced, never changed."""
 
 
 def with_names(known: Devices, kind: str, names: Iterable[str]) -> Devices:
-    """What is known once a machine has named some devices of a kind; `known` itself where that is nothing new."""
+    """What is known once a host has named some devices of a kind; `known` itself where that is nothing new."""
     numbers = known.get(kind, {})
     if all(name in numbers for name in names):
         return known
@@ -45,7 +45,7 @@ def _free_number(name: str, numbers: Mapping[str, int]) -> int:
 
 
 def both(one: Devices, other: Devices) -> Devices:
-    """What two know of a machine; of a name with two numbers the first's."""
+    """What two know of a host; of a name with two numbers the first's."""
     return {kind: {**other.get(kind, {}), **one.get(kind, {})} for kind in sorted({*one, *other})}
 
 

@@ -65,11 +65,11 @@ DATABASE: Final = "METRICS"
 """The original's database; in 2.x the bucket."""
 
 MEASUREMENTS: Final = "measurements"
-"""Windows of whole machines, one point a report: tags `userId`, `osVersion`, `osType`. A keyword: quote it."""
+"""Windows of whole hosts, one point a report: tags `userId`, `osVersion`, `osType`. A keyword: quote it."""
 CORES: Final = "cores"
 """Windows of single cores: tags `userId` and `core`."""
 USERS: Final = "users"
-"""What is known of each machine, a point a day and when it changes: tag `userId`."""
+"""What is known of each host, a point a day and when it changes: tag `userId`."""
 STATE: Final = "state"
 """What is known of the database itself, a point when it changes: no tags."""
 CLAIM: Final = "claim"
@@ -106,7 +106,7 @@ def through_field(tier_ms: int) -> str:
 
 
 PROCESSES: Final = "processes"
-"""Who used the CPU of a machine, one point a window that says so: tag `userId`."""
+"""Who used the CPU of a host, one point a window that says so: tag `userId`."""
 PROCESSES_1H: Final = "processes_1h"
 """The same by the hour, rows that add up: tags `userId` and `part`; the time is the start of the hour."""
 WINDOW_SECONDS: Final = "seconds"
@@ -178,9 +178,9 @@ def fields_of(quantity: Quantity) -> Fields:
 
 
 def measurement_of(tier_ms: int = 0, *, cores: bool = False) -> str:
-    """The measurement of windows (0) or of a rollup, such as `measurements_15m`, of machines or of cores.
+    """The measurement of windows (0) or of a rollup, such as `measurements_15m`, of hosts or of cores.
 
-    Rollups have the tags `userId`, `part` and, of cores, `core`: a machine has one bucket whatever system it ran
+    Rollups have the tags `userId`, `part` and, of cores, `core`: a host has one bucket whatever system it ran
     meanwhile.
     """
     name = CORES if cores else MEASUREMENTS

@@ -3,7 +3,7 @@
 A window names a few of them, and says what the others can have used at most. That is a summary of heavy hitters as
 Space-Saving keeps it (Metwally, Agrawal and El Abbadi 2005), and it merges as such summaries do (Agarwal, Cormode,
 Huang, Phillips, Wei and Yi 2013): what is known of each adds up, and so does what may be missing. So over any range and
-any number of machines a process used at least `cpu_s`, and at most that and what may be missing.
+any number of hosts a process used at least `cpu_s`, and at most that and what may be missing.
 """
 
 from collections.abc import Iterator
@@ -45,17 +45,17 @@ class Consumer(Struct, gc=False, frozen=True, omit_defaults=True):
 
 
 class ProcessUse(Struct, frozen=True, omit_defaults=True):
-    """Who used the CPU of a machine, from one look at its processes to the next.
+    """Who used the CPU of a host, from one look at its processes to the next.
 
     What is listed and what is not adds up to `busy_s`. The time of processes that began and ended between two looks is
-    known of the machine as a whole only: it is a part of `unseen_s`, with what the kernel did for nobody.
+    known of the host as a whole only: it is a part of `unseen_s`, with what the kernel did for nobody.
     """
 
     seconds: Annotated[float, Meta(gt=0.0, le=1e9)]
     """From one look to the next, by a clock that does not jump."""
     cores: Annotated[int, Meta(ge=1, le=65536)]
     busy_s: _Seconds
-    """CPU time of the whole machine that was not idle, over all cores."""
+    """CPU time of the whole host that was not idle, over all cores."""
     unseen_s: _Seconds = 0.0
     """The part of it that no process which was seen used."""
     processes: Annotated[list[Consumer], Meta(max_length=MAX_LISTED)] = []
@@ -89,7 +89,7 @@ def disagreements(use: ProcessUse) -> Iterator[tuple[str, str]]:
 
 
 class Named(Struct, frozen=True):
-    """One of those that used most of the CPU of a machine at some time."""
+    """One of those that used most of the CPU of a host at some time."""
 
     name: str
     unit: str

@@ -5,16 +5,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from contract.labels import Labels
 from contract.metrics import AnyMetric, Metric
 from contract.problems import undecodable
 from contract.processes import ProcessUse
+from contract.selectors import Labels, UserId
 
 OsType = Literal["Linux", "MacOS", "Windows"]
 OS_TYPES: tuple[OsType, ...] = ("Linux", "MacOS", "Windows")
 
-MAX_USER_ID = 128
-UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)]
 EpochMs = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Milliseconds since 1970, UTC, to the end of year 9999."""
 FUTURE_MS = 5 * 60 * 1000

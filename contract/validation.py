@@ -9,7 +9,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from contract.histogram import LINEAR, Bins
-from contract.labels import fault_of
 from contract.metrics import (
     LAST_CORE,
     MAX_QUANTITY,
@@ -26,6 +25,7 @@ from contract.problems import Problem, decode_json, problem_of, undecodable
 from contract.processes import Consumer, ProcessUse, disagreements
 from contract.report import FUTURE_MS, Report, decode_report
 from contract.rounding import clip_rounding
+from contract.selectors import fault_of_labels
 from contract.times import SECONDS_BELOW
 
 _T = TypeVar("_T")
@@ -130,7 +130,7 @@ def check(report: Report, now_ms: int) -> list[Problem]:
                 problems += [*_cores(metric, f"/metrics/{place}"), *_devices(metric, f"/metrics/{place}")]
     if report.processes is not UNSET:
         problems += _processes(report.processes)
-    if report.labels is not UNSET and (fault := fault_of(report.labels)):
+    if report.labels is not UNSET and (fault := fault_of_labels(report.labels)):
         problems.append(Problem("/labels", fault))
     return problems
 
@@ -175,7 +175,7 @@ def _times(start: int, end: int, now_ms: int) -> Iterator[Problem]:
 def _entries(
     part: str, named: Sequence[object], told: Iterable[tuple[Quantity, Sequence[float]]], pointer: str
 ) -> Iterator[Problem]:
-    """What is wrong with lists that have an entry for each of a machine's cores, or devices, which are `named`."""
+    """What is wrong with lists that have an entry for each of a host's cores, or devices, which are `named`."""
     for quantity, values in told:
         if len(values) != len(named):
             detail = f"expected an entry for each of {len(named)} {part}s, got {len(values)}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from contract import times
-from contract.patterns import exact_names, matcher
+from contract.selectors import exact_names, matcher
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, SharedRecords
 

@@ -7,18 +7,19 @@ from agent.probes.bursts import BurstProbe
 from agent.probes.cpu import CpuProbe, cpu_source
 from agent.probes.devices import disks_probe, interfaces_probe
 from agent.probes.groups import Group, GroupTimes, LimitsProbe
-from agent.probes.hardware import frequency_probe, temperature_probe
 from agent.probes.kernel import pressure_probe, scheduler_probe, times_probe
 from agent.probes.system import (
     disk_probe,
     file_systems_probe,
+    frequency_probe,
     load_probe,
     memory_bytes_probe,
     memory_probe,
     network_probe,
     swap_probe,
+    temperature_probe,
 )
-from contract.agent_settings import MetricName
+from contract.agent_protocol import MetricName
 
 __all__ = ["OF_GROUP", "PROBES", "MetricName", "NotMeasured", "Probe", "QuantitySamples", "Samples", "sharing"]
 

@@ -1,4 +1,4 @@
-"""Bursts: for how long at a time the CPU is at 100 %, of the machine and of its cores, from the CPU's own samples."""
+"""Bursts: for how long at a time the CPU is at 100 %, of the host and of its cores, from the CPU's own samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _MINUTE_S = 60.0
 
 @dataclass(slots=True)
 class Runs:
-    """The runs of the machine or of one core, over windows: a run that goes on in the next window is the same run."""
+    """The runs of the host or of one core, over windows: a run that goes on in the next window is the same run."""
 
     at_full: float = 0.0
     """How long the run at 100 % is that goes on, 0 for none; seconds."""
@@ -40,7 +40,7 @@ class Runs:
 
 
 class WindowRuns(NamedTuple):
-    """What a window has of the machine or of one core."""
+    """What a window has of the host or of one core."""
 
     saturated: float
     """The share of its time at 100 %."""

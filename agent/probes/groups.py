@@ -49,12 +49,12 @@ class Group:
     @property
     def cores(self) -> float:
         """How many cores it can use at a time."""
-        machine = float(os.cpu_count() or 1)
-        return min(machine, self.limited_cores or machine)
+        host = float(os.cpu_count() or 1)
+        return min(host, self.limited_cores or host)
 
     @property
     def memory_bytes(self) -> int:
-        """How much memory it may have; that of the machine where nothing limits it."""
+        """How much memory it may have; that of the host where nothing limits it."""
         limits = [_text(folder / "memory.max", "max") for folder in self._folders]
         return min([psutil.virtual_memory().total, *(int(limit) for limit in limits if limit != "max")])
 

@@ -15,7 +15,7 @@ _STAND_STILL_S = 10.0
 
 
 class TimesProbe(Periodic):
-    """Samples how the CPU time of the whole machine is divided, of counters as `times_of` gives them.
+    """Samples how the CPU time of the whole host is divided, of counters as `times_of` gives them.
 
     A reading in which a counter goes back is joined to the next, as the CPU's probe does; where it is behind still, it
     was set back for good. One in which nothing moved is left to the next.
@@ -58,7 +58,7 @@ class TimesProbe(Periodic):
 
 
 def times_probe(interval_s: float) -> TimesProbe:
-    """The probe of the kinds of CPU time of the whole machine."""
+    """The probe of the kinds of CPU time of the whole host."""
     return TimesProbe(interval_s, lambda: times_of(_lines(_STAT)))
 
 
@@ -66,7 +66,7 @@ def times_of(lines: Sequence[str]) -> list[int]:
     """User, system, idle, iowait, interrupts, stolen and guests' time, of the lines of /proc/stat (proc_stat(5)).
 
     The kernel counts guests' time as user time too; here it is apart, so that each tick is counted once. Of several
-    lines for the whole machine (lxcfs) the one with most counts. Raises NotMeasured where there is none with all kinds.
+    lines for the whole host (lxcfs) the one with most counts. Raises NotMeasured where there is none with all kinds.
     """
     found = [[*map(int, line.split()[1:11])] for line in lines if line.startswith("cpu ")]
     times = max(found, key=sum, default=[])
@@ -146,7 +146,7 @@ def scheduler_of(lines: Sequence[str]) -> tuple[int, int, int]:
 
 def pressure_probe(interval_s: float) -> Rates:
     """The probe of pressure: for how much of the time work waited for what it needed."""
-    return _Pressure(Pressure, interval_s, lambda: {"machine": pressure_of(_PRESSURE)})
+    return _Pressure(Pressure, interval_s, lambda: {"host": pressure_of(_PRESSURE)})
 
 
 class _Pressure(Rates):

@@ -1,4 +1,4 @@
-"""Memory, swap, disks, file systems, network and load averages: what is asked of the system about once a second.
+"""Memory, swap, disks, file systems, network, load averages, frequency and temperature: asked about once a second.
 
 A quantity is sampled as it is (`Gauges`) or as the growth of a counter (`Rates`).
 """
@@ -13,7 +13,7 @@ import psutil
 
 from agent.interfaces import counted_interfaces
 from agent.probes.base import NotMeasured, QuantitySamples, Samples, WeightedSamples
-from contract.metrics import Disk, FileSystems, Load, Memory, MemoryBytes, Metric, Network, Swap
+from contract.metrics import Disk, FileSystems, Frequency, Load, Memory, MemoryBytes, Metric, Network, Swap, Temperature
 
 PERIOD_S = 1.0
 
@@ -229,3 +229,39 @@ class InterfaceCounters:
 def load_probe(interval_s: float) -> Gauges:
     """The probe of load averages; psutil computes them on Windows, where the first minute shows 0."""
     return Gauges(Load, interval_s, psutil.getloadavg)
+
+
+_HZ = 1e6
+_OF_THE_CPU = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal", "x86_pkg_temp", "acpitz")
+"""Sensors that are the CPU's, the best first: of Intel and AMD, of boards with ARM, of firmware."""
+
+
+def frequency_probe(interval_s: float) -> Gauges:
+    """The probe of the CPU's frequency; its samples raise NotMeasured where the system does not tell."""
+    return Gauges(Frequency, interval_s, _read_frequency)
+
+
+def _read_frequency() -> tuple[float]:
+    # Some systems have it as a function that fails, some do not have the function.
+    read = getattr(psutil, "cpu_freq", None)
+    try:
+        frequency = read() if read is not None else None
+    except (OSError, NotImplementedError) as error:
+        raise NotMeasured(f"the frequency of the CPU cannot be read: {error}") from None
+    if frequency is None or frequency.current <= 0:
+        raise NotMeasured("the system does not tell the frequency of the CPU")
+    return (frequency.current * _HZ,)
+
+
+def temperature_probe(interval_s: float) -> Gauges:
+    """The probe of the CPU's temperature; its samples raise NotMeasured where the system does not tell."""
+    return Gauges(Temperature, interval_s, _read_temperature)
+
+
+def _read_temperature() -> tuple[float]:
+    read = getattr(psutil, "sensors_temperatures", None)
+    sensors = read() if read is not None else {}
+    name = next((name for name in _OF_THE_CPU if sensors.get(name)), None)
+    if name is None:
+        raise NotMeasured("the system tells no temperature of the CPU, as is usual in a virtual machine")
+    return (max(0.0, *(sensor.current for sensor in sensors[name])),)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from analytics.commands.settings import PROGRAM, SpanSettings
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID
 
 if TYPE_CHECKING:
     import pandas as pd

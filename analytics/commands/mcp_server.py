@@ -104,8 +104,7 @@ class Tools:
 
         `pattern` is such as `web-*`, or a label such as `role=web`.
         """
-        from contract.labels import read_labels
-        from contract.patterns import host_matcher
+        from contract.selectors import host_matcher, read_labels
 
         found = self._client.users()
         matches = host_matcher([pattern])

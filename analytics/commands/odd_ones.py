@@ -8,7 +8,7 @@ from msgspec import Meta
 from analytics.commands.answering import answer
 from analytics.commands.settings import DURATION, PROGRAM, SpanSettings, zone
 from contract import times
-from contract.labels import BY_LABEL, NAME_PATTERN, label_of
+from contract.selectors import BY_LABEL, NAME_PATTERN, label_of
 from contract.settings import load
 
 if TYPE_CHECKING:

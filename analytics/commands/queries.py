@@ -9,8 +9,7 @@ from analytics.commands.answering import answer
 from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings
 from contract import times
 from contract.devices import DeviceName
-from contract.labels import BY_LABEL, NAME_PATTERN
-from contract.report import MAX_USER_ID
+from contract.selectors import BY_LABEL, MAX_USER_ID, NAME_PATTERN
 from contract.settings import load
 
 if TYPE_CHECKING:

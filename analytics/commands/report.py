@@ -11,7 +11,7 @@ from msgspec import Meta
 from analytics.commands.settings import DURATION, MOMENT, PROGRAM, AskSettings, zone
 from analytics.reports.model import ReportForm
 from contract import times
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID
 from contract.settings import load
 from contract.times import format_instant, parse_duration
 

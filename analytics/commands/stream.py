@@ -111,7 +111,7 @@ def _of_file(settings: StreamSettings) -> Iterator[dict[str, Any]]:
     """Rows of the windows of a file, in order of time."""
     from analytics.frames.statistics import quantile
     from analytics.sources.connecting import connect
-    from contract.patterns import matcher
+    from contract.selectors import matcher
 
     assert settings.data is not None
     with connect(settings.data) as source:

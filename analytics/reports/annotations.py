@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from analytics.reports.text import each, quoted, span
-from contract.patterns import matcher
+from contract.selectors import matcher
 from contract.times import HOUR_MS, MINUTE_MS, parse_timestamp
 
 if TYPE_CHECKING:

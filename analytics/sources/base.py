@@ -14,8 +14,8 @@ from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
 from analytics.frames.weights import Weight, cores_at, cores_or_now, weigh
-from contract.labels import column_of, read_labels
 from contract.metrics import BY_DEVICE, NAMES, TYPES, Quantity, Statistic, type_name
+from contract.selectors import column_of_grouping, read_labels
 from contract.times import HOUR_MS, parse_duration, parse_timestamp
 
 Moment = str | int | date | pd.Timestamp
@@ -367,4 +367,4 @@ def of_groups(values: pd.DataFrame, by: Grouping | None) -> pd.DataFrame:
     """Values whose column `group` is called what the groups are, such as `user`, and is a category."""
     if by is None or "group" not in values:
         return values
-    return values.assign(group=pd.Categorical(values["group"])).rename(columns={"group": column_of(by)})
+    return values.assign(group=pd.Categorical(values["group"])).rename(columns={"group": column_of_grouping(by)})

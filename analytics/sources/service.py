@@ -17,8 +17,8 @@ from analytics.frames.weights import Weight
 from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms, of_groups
 from analytics.sources.operations import Operations
 from analytics.sources.service_api import IMPATIENT, JSON_TYPE, Patience, ServiceError, path_segment, refusal
-from contract.labels import in_words
 from contract.metrics import NAMES, Statistic
+from contract.selectors import labels_text
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as WriteableBuffer
@@ -326,7 +326,7 @@ class Client(Operations):
             users[name] = pd.to_datetime(users[name], utc=True, format="ISO8601").dt.as_unit("ms")
         users["shared_windows"] = users["shared_windows"].astype("Int64")
         # An older service says nothing of labels.
-        users["labels"] = [in_words(labels) if isinstance(labels, dict) else "" for labels in users["labels"]]
+        users["labels"] = [labels_text(labels) if isinstance(labels, dict) else "" for labels in users["labels"]]
         # The service says 0 of a machine that names no cores: how many it has is not known.
         users["cores"] = users["cores"].astype("Int64").where(users["cores"] > 0)
         return users.assign(user=pd.Categorical(users["user"])).reset_index(drop=True)
@@ -362,7 +362,7 @@ class Client(Operations):
             found[name] = found[name].astype("float64")
         found["last_seen"] = pd.to_datetime(found["last_seen"], utc=True, format="ISO8601").dt.as_unit("ms")
         found["states"] = [" ".join(states) for states in found["states"]]
-        found["labels"] = [in_words(labels) for labels in found["labels"]]
+        found["labels"] = [labels_text(labels) for labels in found["labels"]]
         found["cores"] = found["cores"].astype("Int64").where(found["cores"] > 0)
         return found
 

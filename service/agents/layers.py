@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from contract import times
-from contract.agent_settings import DesiredSettings, merged, version_of
-from contract.patterns import MAX_PATTERN, host_matcher, matcher, names_labels
+from contract.agent_protocol import DesiredSettings, merged, version_of
 from contract.problems import decode_json, shortened
 from contract.report import OS_TYPES
+from contract.selectors import MAX_PATTERN, host_matcher, matcher, names_labels
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, RecordKey, SharedRecords
 
@@ -41,7 +41,7 @@ ALL = Selector("all")
 def parse_selector(text: str) -> Selector:
     """The selector of a text; raises ValueError, which says what is expected.
 
-    Patterns are those of `contract.patterns`.
+    Patterns are those of `contract.selectors`.
     """
     kind, colon, rest = text.partition(":")
     if text == ALL.text:

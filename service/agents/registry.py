@@ -6,8 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from contract import times
-from contract.agent_protocol import AgentCommand, AgentState, Instructions, Refusal
-from contract.agent_settings import DesiredSettings
+from contract.agent_protocol import AgentCommand, AgentState, DesiredSettings, Instructions, Refusal
 from contract.problems import Problem, decode_json, shortened
 from contract.report import FUTURE_MS, AgentStatus, OsType, Report
 from service.agents.layers import Layers

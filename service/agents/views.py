@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from contract.agent_settings import IntervalS, SamplesPerReport
+from contract.agent_protocol import IntervalS, SamplesPerReport
 from contract.problems import display
 from contract.times import format_instant
 from service.agents.layers import Layers

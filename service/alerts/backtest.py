@@ -12,9 +12,9 @@ from msgspec import UNSET, UnsetType
 
 from analytics.frames.packing import unpack
 from analytics.sources.base import Source
-from contract.labels import read_labels
 from contract.metrics import NAMES, TYPES, Cpu, Distribution, Metric, NamedMetric
 from contract.report import Report
+from contract.selectors import read_labels
 from contract.times import DAY_MS, parse_duration
 from service.alerts.alarms import Transition
 from service.alerts.engine import Engine

@@ -7,9 +7,9 @@ from typing import Any
 from msgspec import UNSET
 
 from contract import times
-from contract.patterns import host_matcher, matcher
 from contract.processes import Named, ProcessUse, in_words, top
 from contract.report import Report
+from contract.selectors import host_matcher, matcher
 from contract.times import MINUTE_MS
 from service.alerts import wording
 from service.alerts.alarms import Transition

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 from msgspec import Meta, Struct
 
-from contract.patterns import MAX_PATTERN, host_matcher, names_labels
 from contract.problems import Problem, did_you_mean, problem_of, shortened
 from contract.report import OsType
+from contract.selectors import MAX_PATTERN, host_matcher, names_labels
 from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.journal.extractors import Extractor, extractor
 

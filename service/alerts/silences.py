@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta, Struct
 
-from contract.patterns import MAX_PATTERN
 from contract.problems import Problem, problem_of, shortened
+from contract.selectors import MAX_PATTERN
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _DAYS: tuple[str, ...] = get_args(Day)

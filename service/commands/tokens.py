@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from analytics.sources.operations import Operations
-from contract.patterns import MAX_PATTERN
+from contract.selectors import MAX_PATTERN
 from contract.settings import SettingsError, load
 from service.commands import failed, lazy_command, run_one_of
 from service.commands.agents.calling import CallSettings, PersonalApi, console, one_line_errors, person

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from contract.patterns import matcher
+from contract.selectors import matcher
 
 Role = Literal["agent", "reader", "operator", "admin", "enrolment"]
 """`agent`: reports, states and the stream of instructions of one user id. `reader`: asks. `operator`: changes settings,

@@ -15,7 +15,7 @@ import pyarrow as pa
 from analytics.frames.resampling import EVERYTHING_MS
 from analytics.frames.statistics import statistic
 from contract.metrics import Quantity
-from contract.patterns import host_matcher
+from contract.selectors import host_matcher
 from contract.times import MINUTE_MS
 from service.dashboard.matrix import FleetCache
 from service.stores.base import Question
@@ -51,7 +51,7 @@ class Selection:
     """Machines whose names hold it, whatever the case."""
     os_type: str | None = None
     label: str = ""
-    """Machines with labels, such as `role=web` (`contract.patterns`)."""
+    """Machines with labels, such as `role=web` (`contract.selectors`)."""
     state: State | None = None
     """None for all that reported."""
     first: int = 0
@@ -314,7 +314,7 @@ def _named(machines: Machines, names: frozenset[str]) -> Mask:
 
 
 def meant(machines: Machines, *, text: str = "", os_type: str | None = None, label: str = "") -> Mask:
-    """The machines whose names hold a text, that run a system, and that have labels (`contract.patterns`)."""
+    """The machines whose names hold a text, that run a system, and that have labels (`contract.selectors`)."""
     count = len(machines.names)
     kept = np.ones(count, np.bool_)
     if os_type:

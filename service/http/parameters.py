@@ -10,10 +10,8 @@ from msgspec import Meta, Struct
 
 from analytics.frames.weights import Weight
 from contract.devices import MAX_NAME as MAX_DEVICE_NAME
-from contract.labels import BY_LABEL, NAME_PATTERN
 from contract.metrics import Statistic
-from contract.patterns import MAX_PATTERN
-from contract.report import MAX_USER_ID
+from contract.selectors import BY_LABEL, MAX_PATTERN, MAX_USER_ID, NAME_PATTERN
 from contract.times import MAX_RATE_MS, format_duration
 from service.stores.base import Grouping
 

@@ -13,7 +13,6 @@ from analytics.frames.statistics import SHARES, highest, values_of
 from analytics.frames.weights import Weight
 from contract import times
 from contract.devices import MAX_NAME
-from contract.labels import label_of
 from contract.metrics import (
     BY_CORE,
     BY_DEVICE,
@@ -26,6 +25,7 @@ from contract.metrics import (
     type_name,
 )
 from contract.problems import did_you_mean, shortened
+from contract.selectors import label_of
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import AskedBuckets, check_kept, take_buckets
 from service.http.parameters import GROUPINGS, FleetParameters, HistoryParameters, names_of

@@ -4,9 +4,8 @@ from typing import Any, get_args
 
 from falcon.asgi import Request
 
-from contract.patterns import MAX_PATTERN, names_labels
 from contract.problems import shortened
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_PATTERN, MAX_USER_ID, names_labels
 from service.alerts.repository import Alert, RuleRepository
 from service.dashboard.fleet import Firing
 from service.dashboard.machines import Sort, State

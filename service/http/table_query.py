@@ -14,10 +14,17 @@ from analytics.frames.statistics import SHARES, approximation_of, statistic
 from analytics.frames.weights import Weight
 from contract import times
 from contract.devices import Names
-from contract.labels import NOT_LABELLED, column_of, label_of
 from contract.metrics import BY_CORE, BY_DEVICE, TYPE_OF, NamedMetric, Quantity, Statistic, type_name
-from contract.patterns import EVERYBODY, exact_names, host_matcher, names_labels
 from contract.problems import shortened
+from contract.selectors import (
+    EVERYBODY,
+    NOT_LABELLED,
+    column_of_grouping,
+    exact_names,
+    host_matcher,
+    label_of,
+    names_labels,
+)
 from service.credentials.identity import ANYBODY, Identity
 from service.dashboard.machines import Selection, names_shown
 from service.dashboard.matrix import FleetCache
@@ -289,7 +296,7 @@ def _values(
     windows: pd.DataFrame, level: Level, columns: Sequence[Column]
 ) -> Iterator[tuple[Column, "pd.Series[Any]"]]:
     """The values of each column, by group, core and time as far as the level has them."""
-    names = [] if level == "all" else ["user", level] if level in PARTS else [column_of(level)]
+    names = [] if level == "all" else ["user", level] if level in PARTS else [column_of_grouping(level)]
     labels = [windows[name].astype("str") if name != "core" else windows[name].astype("int64") for name in names]
     keys = [*labels, windows.index]
     index = pd.MultiIndex.from_arrays(keys, names=[*("group", level)[: len(names)], "time"])

@@ -27,7 +27,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from contract.histogram import LINEAR, flatten
 from contract.metrics import MAX_SHARE_VARIANCE, ROUNDING, Cpu
 from contract.problems import shortened
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID
 from service.ingest.scrapes import START, Range, ScrapedValue, Slot
 from service.ingest.system_metrics import GAUGES, TIME, UTILIZATION, gauge_place, time_place
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from analytics.sources.prometheus_messages import PrometheusSeries, is_larger, parse, series_of
 from contract.problems import shortened
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID
 from service.ingest.node_exporter import NAMES, SHARES, places_of
 from service.ingest.scrapes import Range, ScrapedValue
 

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from contract import times
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID
 from contract.times import MINUTE_MS
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, RecordKey, SharedRecords

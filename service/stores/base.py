@@ -37,7 +37,7 @@ class StoreUnavailable(Exception):
 
 
 Grouping = str
-"""`user`, `os_type`, `os_version`, or `label:` and the name of a label (`contract.labels`)."""
+"""`user`, `os_type`, `os_version`, or `label:` and the name of a label (`contract.selectors`)."""
 
 
 class Key(NamedTuple):
@@ -65,9 +65,9 @@ class Question:
     """The whole machine, each core by itself, or one core; of the fleet each core only with `by` user. Devices have
     numbers as cores do."""
     by: Grouping | None = None
-    """For the fleet: one group for each value of it, in the column `contract.labels.column_of`, or None for one
-    group of all. A system is what the machine ran at the time, `service.stores.systems.NOT_RECORDED` where that is not
-    known; a label is what it said last, `contract.labels.NOT_LABELLED` where it has none of the name."""
+    """For the fleet: one group for each value of it, in the column `contract.selectors.column_of_grouping`, or None for
+    one group of all. A system is what the host ran at the time, `service.stores.systems.NOT_RECORDED` where that is not
+    known; a label is what it said last, `contract.selectors.NOT_LABELLED` where it has none of the name."""
     each_user: bool = False
     """For the fleet: each user by itself within the groups of `by`, in the column `user`."""
     histograms: bool = False

@@ -18,7 +18,7 @@ from analytics.frames.columns import concatenate
 from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints, order_of
 from analytics.frames.resampling import RAW_MS, resample, resample_at
-from contract.labels import NOT_LABELLED, label_of
+from contract.selectors import NOT_LABELLED, label_of
 from service.stores.base import Question
 from service.stores.cells import CellRows, cells_of, sums_of, totals_of
 from service.stores.retention import TIERS, Retention

@@ -8,9 +8,9 @@ from typing import Any, cast
 import msgspec
 
 from contract.metrics import TYPES, Metric, type_name
-from contract.patterns import EVERYBODY, checked_pattern, exact_names, host_matcher, matcher, names_labels
 from contract.problems import Problem, shortened
 from contract.report import OS_TYPES, Report
+from contract.selectors import EVERYBODY, checked_pattern, exact_names, host_matcher, matcher, names_labels
 from service.journal.extractors import Extractor, extractor
 
 MEMBERS = (

@@ -45,7 +45,7 @@ def assert_no_window_is_missing(reports: list[Report]) -> None:
     assert all(report.observations_per_metric >= 10 for report in reports[:-1])
 
 
-def test_reports_of_this_machine_reach_the_service(tmp_path: Path) -> None:
+def test_reports_of_this_host_reach_the_service(tmp_path: Path) -> None:
     with serving(FakeService()) as service, RunningAgent("--url", service.url, "--spool-dir", str(tmp_path)) as agent:
         wait_until(lambda: len(service.stored) >= 5, "five reports")
         assert agent.stop() == 0

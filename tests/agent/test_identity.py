@@ -1,4 +1,4 @@
-"""Who a machine says it is."""
+"""Who a host says it is."""
 
 import subprocess
 import sys
@@ -66,7 +66,7 @@ def test_a_given_user_id_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /sys")
-def test_this_machine_has_the_address_of_one_of_its_interfaces() -> None:
+def test_this_host_has_the_address_of_one_of_its_interfaces() -> None:
     addresses = {file.read_text().strip() for file in Path("/sys/class/net").glob("*/address")}
     try:
         me = identity(None)

@@ -13,7 +13,7 @@ from agent.identity import HostIdentity
 from agent.listener import Listener
 from agent.plan import CommandBox
 from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFile
-from contract.agent_settings import SettingsInForce
+from contract.agent_protocol import SettingsInForce
 from contract.retry import Backoff
 from tests.support.agents import wait_until
 

@@ -21,7 +21,7 @@ from tests.support.agents import Answering, FakeService, serving, wait_until
 
 MINUTE_S = 60
 NEAR_MS = 60_000
-"""So far apart clocks are that are believed; a slow machine is no wrong clock either."""
+"""So far apart clocks are that are believed; a slow host is no wrong clock either."""
 
 
 class ClockedService(FakeService):

@@ -12,7 +12,7 @@ from agent.plan import checked_plan
 from agent.probes import NotMeasured
 from agent.processes import ProcessTable, ProcessWatch, unit_of
 from contract import times
-from contract.agent_settings import SettingsInForce
+from contract.agent_protocol import SettingsInForce
 from contract.processes import Consumer, ProcessUse
 from contract.report import Report, decode_report, encode
 from contract.validation import check

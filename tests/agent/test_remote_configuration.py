@@ -16,8 +16,7 @@ from agent.identity import HostIdentity
 from agent.plan import CommandBox
 from agent.probes import PROBES
 from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFile
-from contract.agent_protocol import AgentState
-from contract.agent_settings import SettingsInForce
+from contract.agent_protocol import AgentState, SettingsInForce
 from contract.retry import Backoff
 from tests.support.agents import wait_until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.remote_configuration import MAX_COMMANDS, RemoteStateFile
-from contract.agent_settings import DesiredSettings
+from contract.agent_protocol import DesiredSettings
 
 URL = "http://localhost:8888/api/v1/metrics"
 ASKED = DesiredSettings(interval=0.5, metrics=["cpu", "load"])

@@ -76,7 +76,7 @@ def test_a_core_that_goes_and_comes_cuts_the_window() -> None:
 
 
 @pytest.mark.parametrize("slept", [0.6, 3.0, 86_400.0])
-def test_no_window_spans_sleep_of_the_machine(slept: float) -> None:
+def test_no_window_spans_sleep_of_the_host(slept: float) -> None:
     clock = ScriptedClock(until=slept + 4.01)
     clock.at(2.0, lambda: clock.sleep(slept))
     first, second = sampled(clock, Host(clock))
@@ -93,7 +93,7 @@ def test_no_window_spans_a_stop_of_the_process_beyond_the_bound() -> None:
     assert second.start_ms == WALL_MS + 32_000
 
 
-def test_a_busy_machine_that_makes_a_sample_late_does_not_lose_it() -> None:
+def test_a_busy_host_that_makes_a_sample_late_does_not_lose_it() -> None:
     clock = ScriptedClock(until=8.01)
     clock.at(2.0, lambda: clock.stop_process(4.0))
     windows = sampled(clock, Host(clock))

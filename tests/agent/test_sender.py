@@ -151,7 +151,7 @@ def test_many_bad_reports_are_said_in_few_lines(tmp_path: Path, caplog: pytest.L
         delivery.wait_until_empty()
     assert len(delivery.refused()) == delivery.sender.refused == 200
     said = [line for line in caplog.messages if "put aside" in line]
-    # Ten in ten seconds; on a machine that takes longer there may be some more.
+    # Ten in ten seconds; on a host that takes longer there may be some more.
     assert 0 < len(said) < 100
 
 

@@ -19,7 +19,7 @@ import pytest
 from agent.heartbeat import Heartbeat, HeartbeatFile, read_heartbeat
 from agent.status import StatusSettings, look
 from contract import times
-from contract.agent_settings import SettingsInForce
+from contract.agent_protocol import SettingsInForce
 from contract.checkup import CheckResult
 from tests.support.agents import ROOT, Answering, RunningAgent, wait_until
 
@@ -148,7 +148,7 @@ def test_whose_token_it_is_is_told(tmp_path: Path, who: dict[str, str], words: s
         assert f"The token in {tmp_path / 'token'}" in kept and "The token given to this command" in given
 
 
-def test_the_token_of_another_machine_is_found_out(tmp_path: Path) -> None:
+def test_the_token_of_another_host_is_found_out(tmp_path: Path) -> None:
     who = {"role": "agent", "scope": "web-2", "token": "00aa"}
     with answering({"/healthz": OK, "/readyz": READY, "/api/v1/metrics": TAKEN, WHO: Answering(200, who)}) as url:
         wrong = failing(found(beating(tmp_path), url, token="loadlens_y"))["token"]

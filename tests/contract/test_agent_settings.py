@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.agent_settings import (
+from contract.agent_protocol import (
     METRIC_NAMES,
     DesiredSettings,
     InvalidSettings,

@@ -2,9 +2,18 @@
 
 import pytest
 
-from contract.labels import MAX_LABELS, MAX_VALUE, column_of, in_words, label_of, parse_labels, read_labels
-from contract.patterns import host_matcher, names_labels
 from contract.report import Report, decode_report, encode
+from contract.selectors import (
+    MAX_LABEL_VALUE,
+    MAX_LABELS,
+    column_of_grouping,
+    host_matcher,
+    label_of,
+    labels_text,
+    names_labels,
+    parse_labels,
+    read_labels,
+)
 from contract.validation import InvalidReport, parse
 from tests.support.reports import END_MS, as_json, small
 
@@ -13,14 +22,14 @@ LABELS = {"role": "web", "zone": "eu-1"}
 
 def test_labels_are_written_as_name_and_value() -> None:
     assert parse_labels(["zone=eu-1", "role=web", "url=a=b"]) == LABELS | {"url": "a=b"}
-    assert in_words(LABELS) == "role=web,zone=eu-1"
-    assert read_labels(in_words(LABELS)) == LABELS
+    assert labels_text(LABELS) == "role=web,zone=eu-1"
+    assert read_labels(labels_text(LABELS)) == LABELS
     assert read_labels("") == read_labels(None) == {}
 
 
 @pytest.mark.parametrize(
     "text", ["role", "=web", "role=", "1st=a", "ro le=web", "role=a,b", "role=a\nb", "role=\u202eweb", "a" * 33 + "=b",
-             "role=" + "x" * (MAX_VALUE + 1), "role\n=web"],
+             "role=" + "x" * (MAX_LABEL_VALUE + 1), "role\n=web"],
 )  # fmt: skip
 def test_what_is_no_label_is_refused_with_what_is_expected(text: str) -> None:
     with pytest.raises(ValueError, match="expected NAME=VALUE such as role=web"):
@@ -44,7 +53,7 @@ def test_a_report_carries_the_labels_of_its_host() -> None:
 @pytest.mark.parametrize(
     "labels",
     [
-        {"role": ""}, {"role": "x" * (MAX_VALUE + 1)}, {"role": "a,b"}, {"role": "a\x1b[31m"}, {"1": "x"},
+        {"role": ""}, {"role": "x" * (MAX_LABEL_VALUE + 1)}, {"role": "a,b"}, {"role": "a\x1b[31m"}, {"1": "x"},
         {"role\n": "x"}, {"role": 1}, ["role"], {f"l{number}": "x" for number in range(MAX_LABELS + 1)},
         {"a" * 33: "x"},
     ],
@@ -73,6 +82,6 @@ def test_a_host_that_is_called_like_a_selector_is_meant_by_it() -> None:
 
 
 def test_a_grouping_names_its_label() -> None:
-    assert (label_of("label:role"), column_of("label:role")) == ("role", "label")
-    assert (label_of("user"), column_of("user")) == (None, "user")
+    assert (label_of("label:role"), column_of_grouping("label:role")) == ("role", "label")
+    assert (label_of("user"), column_of_grouping("user")) == (None, "user")
     assert label_of("label:") is label_of("label:a b") is label_of(None) is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.patterns import EVERYBODY, MAX_PATTERN, checked_pattern, exact_names, matcher
+from contract.selectors import EVERYBODY, MAX_PATTERN, checked_pattern, exact_names, matcher
 
 TEXTS = st.text(st.sampled_from("ab-[]!*?^\\&|~.\nB"), max_size=12)
 

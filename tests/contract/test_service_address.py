@@ -74,7 +74,7 @@ def test_the_token_is_not_shown() -> None:
         ("http://loadlens.example.org", {}, None),
     ],
 )
-def test_a_proxy_is_found_as_curl_does_and_never_for_this_machine(
+def test_a_proxy_is_found_as_curl_does_and_never_for_this_host(
     url: str, environ: dict[str, str], proxy: str | None
 ) -> None:
     assert proxy_for(url, environ) == proxy

@@ -13,7 +13,7 @@ import pytest
 from agent.heartbeat import Heartbeat, HeartbeatFile
 from agent.settings import AgentSettings
 from contract import times
-from contract.agent_settings import SettingsInForce
+from contract.agent_protocol import SettingsInForce
 from contract.settings.fields import settings_of
 from service.settings import ServiceSettings
 from tests.support.running import RunningService, clean_environment

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from contract import times
-from contract.agent_settings import DesiredSettings
+from contract.agent_protocol import DesiredSettings
 from service.agents.layers import Layer
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository, Silence

@@ -13,7 +13,7 @@ from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Numbers, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import SHOWN, Part
 from analytics.reports.text import level, listed, percent, plural, quoted
-from contract.labels import read_labels
+from contract.selectors import read_labels
 from contract.times import HOUR_MS
 
 _MAX_LABELS: Final = 3

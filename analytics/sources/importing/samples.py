@@ -29,7 +29,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from contract.metrics import QUANTITIES
-from contract.report import FUTURE_MS, MAX_USER_ID
+from contract.report import FUTURE_MS
+from contract.selectors import MAX_USER_ID
 from contract.times import MINUTE_MS, SECONDS_BELOW
 
 WHOLE: Final = -1

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from analytics.sources.service_api import ApiResponse
-from contract.agent_settings import InvalidSettings, parse_settings
+from contract.agent_protocol import InvalidSettings, parse_settings
 from contract.problems import shortened
 from contract.settings import fail, load
 from contract.times import DAY_S, parse_seconds, parse_timestamp

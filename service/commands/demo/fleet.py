@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contract.histogram import LINEAR, flatten
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID
 from contract.times import DAY_MS
 
 WINDOW_MS = 5 * 60 * 1000

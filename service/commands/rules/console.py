@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from contract.patterns import exact_names, matcher
 from contract.problems import did_you_mean
+from contract.selectors import exact_names, matcher
 from contract.service_address import ServiceAddress
 from contract.settings import Settings, SettingsError, load
 from contract.times import format_instant, parse_timestamp

@@ -9,7 +9,7 @@ import msgspec
 
 from contract import __version__
 from contract.metrics import NAMES
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID
 from service.dashboard.analysis import KINDS
 from service.http.answers import JSON
 from service.http.openapi.documents import ProblemDocument

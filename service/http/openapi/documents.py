@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from contract.agent_settings import DesiredSettings
+from contract.agent_protocol import DesiredSettings
 from contract.metrics import Statistic
 from contract.problems import Problem
 from contract.processes import Named

@@ -6,8 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from contract.agent_protocol import AgentState
-from contract.agent_settings import DesiredSettings
+from contract.agent_protocol import AgentState, DesiredSettings
 from contract.report import Report
 from service.alerts.rules import AnyRule
 from service.http import parameters

@@ -8,7 +8,7 @@ import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
-from contract.agent_settings import InvalidSettings, parse_settings
+from contract.agent_protocol import InvalidSettings, parse_settings
 from service.agents.layers import AGENT, ALL, Layer, TooManyLayers, parse_selector
 from service.agents.remote_configuration import RemoteConfiguration
 from service.http import problems

@@ -12,9 +12,8 @@ from falcon.asgi import Request, Response, SSEvent
 from msgspec import Meta, Struct
 
 from contract.agent_protocol import INSTANCE_HEADER, MAX_DOCUMENT, AgentState, CommandName
-from contract.labels import fault_of
 from contract.problems import Problem, decode_json, problem_of, undecodable
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID, fault_of_labels
 from contract.times import DAY_S
 from service.agents.commands import TooManyCommands
 from service.agents.layers import Layers
@@ -154,7 +153,7 @@ class OneAgentsState:
             raise HTTPProblem(falcon.HTTP_422, "The state is wrong.", [problem_of(error, AgentState)]) from None
         except msgspec.DecodeError as error:
             raise HTTPProblem(falcon.HTTP_400, f"The body is not JSON: {error}") from None
-        if fault := fault_of(state.labels):
+        if fault := fault_of_labels(state.labels):
             raise HTTPProblem(falcon.HTTP_422, "The state is wrong.", [Problem("/labels", fault)])
         user = user_id_of(user_id)
         registry = self._remote_configuration.registry

@@ -10,7 +10,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta, Struct
 
 from contract import times
-from contract.patterns import MAX_PATTERN, host_matcher, matcher
+from contract.selectors import MAX_PATTERN, host_matcher, matcher
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
 from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner

@@ -10,8 +10,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta, Struct
 
 from contract import times
-from contract.patterns import MAX_PATTERN
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_PATTERN, MAX_USER_ID
 from contract.times import format_instant, parse_timestamp
 from service.annotations import Annotation, AnnotationFilter, Annotations, ListPosition
 from service.http.authentication import actor_of

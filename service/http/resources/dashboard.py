@@ -12,8 +12,8 @@ from falcon.asgi import Request, Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract import times
-from contract.patterns import MAX_PATTERN, host_matcher
 from contract.report import FUTURE_MS
+from contract.selectors import MAX_PATTERN, host_matcher
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule

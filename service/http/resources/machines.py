@@ -11,8 +11,8 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from contract import times
-from contract.labels import in_words
 from contract.metrics import NamedMetric
+from contract.selectors import labels_text
 from contract.times import DAY_MS, format_instant, parse_timestamp
 from service.dashboard.machines import ListedMachines, Selection, page_of
 from service.dashboard.matrix import FleetCache
@@ -94,7 +94,7 @@ def _csv(found: Sequence[Mapping[str, Any]]) -> bytes:
     for one in found:
         texts = {
             "user_id": harmless(one["user_id"]), "states": " ".join(one["states"]),
-            "labels": harmless(in_words(one["labels"])),
+            "labels": harmless(labels_text(one["labels"])),
         }  # fmt: skip
         writer.writerow((dict(one) | texts)[name] for name in _COLUMNS)
     return sink.getvalue().encode()

@@ -9,7 +9,7 @@ from falcon.asgi import Request, Response
 from msgspec import UNSET, Struct, UnsetType
 
 from contract import times
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_USER_ID
 from contract.times import format_instant
 from service.http.authentication import identity_of
 from service.http.buckets import fitting_rate

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from analytics.frames.resampling import RAW_MS
 from contract import times
-from contract.patterns import host_matcher, names_labels
+from contract.selectors import host_matcher, names_labels
 from contract.times import format_instant
 from service.agents.registry import Registry
 from service.agents.shared_ids import SharedIds, as_members

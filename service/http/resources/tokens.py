@@ -10,8 +10,7 @@ from falcon.asgi import Request, Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract import times
-from contract.patterns import MAX_PATTERN
-from contract.report import MAX_USER_ID
+from contract.selectors import MAX_PATTERN, MAX_USER_ID
 from contract.times import DAY_MS, parse_duration, parse_timestamp
 from service.credentials.identity import ANYBODY, EVERYONE, Role
 from service.credentials.token import Made, Token

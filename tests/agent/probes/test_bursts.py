@@ -10,7 +10,7 @@ from agent.plan import sampling_plan
 from agent.probes.base import WeightedSamples
 from agent.probes.bursts import BurstProbe, BurstSamples, Runs
 from agent.probes.cpu import CpuProbe, CpuReading, CpuSamples
-from contract.agent_settings import SettingsInForce
+from contract.agent_protocol import SettingsInForce
 from contract.metrics import Bursts
 from contract.report import Report
 from contract.validation import check

@@ -43,7 +43,7 @@ def test_what_is_no_line_of_counters_is_said(tmp_path: Path, content: bytes, got
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_reading_of_this_machine_agrees_with_psutil() -> None:
+def test_the_reading_of_this_host_agrees_with_psutil() -> None:
     source = cpu_source()
     before = psutil.cpu_times(percpu=True)
     cores, counters = source.read()

@@ -54,7 +54,7 @@ def test_the_lowest_limit_of_the_group_and_those_above_it_counts(tree: Tree) -> 
     assert tree.group().memory_bytes == 1000
 
 
-def test_a_group_without_a_limit_may_use_the_machine(tree: Tree) -> None:
+def test_a_group_without_a_limit_may_use_the_host(tree: Tree) -> None:
     tree.limit("max 100000")
     assert tree.group().limited_cores is None
     assert tree.group().cores >= 1.0

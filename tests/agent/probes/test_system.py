@@ -26,13 +26,13 @@ def test_every_metric_of_the_catalogue_has_a_probe() -> None:
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_this_machine_gives_a_metric_that_the_service_takes(name: MetricName) -> None:
+def test_this_host_gives_a_metric_that_the_service_takes(name: MetricName) -> None:
     probe = PROBES[name](0.05)
     try:
         probe.restart(time.monotonic())
         probe.sample(time.monotonic())
     except NotMeasured:
-        # Not every machine tells these, and says so.
+        # Not every host tells these, and says so.
         if name not in ("pressure", "limits", "frequency", "temperature"):
             raise
         return
@@ -135,7 +135,7 @@ def test_no_file_system_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         probe.sample(1.0)
 
 
-def test_memory_in_bytes_adds_up_to_the_machines() -> None:
+def test_memory_in_bytes_adds_up_to_the_hosts() -> None:
     probe = PROBES["memory_bytes"](0.05)
     probe.restart(0.0)
     probe.sample(1.0)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from contract.agent_protocol import AgentState, Refusal
-from contract.agent_settings import SettingsInForce
+from contract.agent_protocol import AgentState, Refusal, SettingsInForce
 from contract.problems import Problem
 from contract.times import DAY_MS
 from service.agents.layers import Layers

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract import times
-from contract.agent_protocol import AgentState
-from contract.agent_settings import DesiredSettings, SettingsInForce
+from contract.agent_protocol import AgentState, DesiredSettings, SettingsInForce
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.alarms import Transition
 from service.alerts.repository import RuleRepository

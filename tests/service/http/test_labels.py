@@ -7,7 +7,7 @@ import pytest
 
 import analytics
 from contract import times
-from contract.labels import NOT_LABELLED
+from contract.selectors import NOT_LABELLED
 from tests.support.agent_states import agent, state
 from tests.support.reports import METRICS, entries, post, small
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from contract.labels import NOT_LABELLED
 from contract.report import Report
+from contract.selectors import NOT_LABELLED
 from service.stores.base import Question, Store
 from tests.support.five_weeks import START_MS
 from tests.support.recordings import CPU, Machine, Recording

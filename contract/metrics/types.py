@@ -1,131 +1,27 @@
-"""The catalogue: every metric type, its quantities, and every name under which its numbers are asked for.
+"""The metric types: what a report may tell of, each with its members and quantities.
 
-A new type is a struct beside the others and an entry in `TYPES`; its names for queries follow from its quantities.
+A new type is a struct beside the others and an entry in `TYPES`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self, Union
+from collections.abc import Sequence
+from typing import Annotated, Union
 
-from msgspec import UNSET, Meta, Struct, UnsetType
-from msgspec.structs import replace
+from msgspec import UNSET, Meta, UnsetType
 
-from contract.devices import LISTED, DeviceName
-from contract.histogram import LINEAR, LOGARITHMIC, Bins, flatten
-
-MAX_VALUE = 1e300
-"""What a number of a report that is kept already may be."""
-MAX_QUANTITY = 1e18
-"""What a number of a report that comes in may be: more than any quantity, and sums of its squares are still numbers."""
-ROUNDING = 1e-9
-"""How far floating point may carry a number out of its range; what is out by less is clipped (`contract.rounding`)."""
-MAX_SHARE_VARIANCE = 0.25
-"""The highest variance of values in [0, 1] (Popoviciu 1935)."""
-
-Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-SquaredShare = Annotated[float, Meta(ge=0.0, le=MAX_SHARE_VARIANCE)]
-"""The variance of values in [0, 1]."""
-NonNegative = Annotated[float, Meta(ge=0.0, le=MAX_VALUE)]
-Count = Annotated[int, Meta(ge=1, le=2**40)]
-
-
-class Distribution(
-    Struct,
-    gc=False,
-    frozen=True,
-    omit_defaults=True,
-    rename={"mean": "avg", "variance": "var", "minimum": "min", "maximum": "max"},
-):
-    """The samples of one quantity over a window, summarised."""
-
-    mean: NonNegative
-    variance: NonNegative = 0.0
-    """Population variance."""
-    minimum: NonNegative | UnsetType = UNSET
-    maximum: NonNegative | UnsetType = UNSET
-    histogram: list[int] | UnsetType = UNSET
-    """`[bin, count, ...]`, see `contract.histogram`."""
-    observations: Count | UnsetType = UNSET
-    """How many samples; the report's `observations_per_metric` where it is left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """One number that is sampled, as it is stored and shown."""
-
-    name: str
-    """The stored name, unique over all types."""
-    attribute: str
-    """The member of the report's metric that holds it."""
-    title: str
-    unit: str
-    """`1` for a share of a whole, otherwise a UCUM unit such as `By/s`."""
-    bounded: bool
-    """True for values in [0, 1] with a linear histogram, False for values >= 0 with a logarithmic one."""
-
-    @property
-    def bins(self) -> Bins:
-        """How its samples are counted."""
-        return LINEAR if self.bounded else LOGARITHMIC
-
-    @property
-    def camel(self) -> str:
-        """Its name as queries and InfluxDB's fields write it, such as `diskReadBytes`."""
-        first, *rest = self.name.replace(".", "_").split("_")
-        return first + "".join(word.capitalize() for word in rest)
-
-
-class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True):
-    """The base of every metric type: a member for each of its quantities."""
-
-    quantities: ClassVar[tuple[Quantity, ...]]
-    of_cores: ClassVar[tuple[Quantity, ...]] = ()
-    """Those of its quantities that may be told of single cores too."""
-    of_devices: ClassVar[tuple[Quantity, ...]] = ()
-    """Those that are told of devices by name; a type has cores or devices, or neither."""
-
-    def distributions(self) -> Iterator[tuple[Quantity, Distribution]]:
-        """Each quantity with its samples of the whole host."""
-        for quantity in self.quantities:
-            yield quantity, getattr(self, quantity.attribute)
-
-    def core_numbers(self) -> Sequence[int]:
-        """The cores that it tells of one by one."""
-        return ()
-
-    def core_values(self) -> Sequence[Sequence[float]]:
-        """For each quantity of `of_cores` a number of the whole window for each core of `core_numbers`."""
-        return ()
-
-    def device_names(self) -> Sequence[str]:
-        """The devices that it tells of one by one."""
-        return ()
-
-    def device_values(self) -> Sequence[Sequence[float]]:
-        """For each quantity of `of_devices` a number of the whole window for each device of `device_names`."""
-        return ()
-
-    def of_some_devices(self, places: Sequence[int]) -> Self:
-        """The same with the devices at some places of `device_names` only."""
-        lists: dict[str, Sequence[Any]] = {"devices": self.device_names()}
-        for quantity, values in zip(self.of_devices, self.device_values(), strict=True):
-            lists[f"{quantity.attribute}_by_device"] = values
-        return replace(self, **{name: [values[place] for place in places] for name, values in lists.items()})
-
-    def parts(self) -> Iterator[tuple[Quantity, Sequence[float]]]:
-        """Each quantity that is told of cores or devices, with the number of each."""
-        yield from zip(self.of_cores, self.core_values(), strict=True)
-        yield from zip(self.of_devices, self.device_values(), strict=True)
-
-
-MAX_CORES = 4096
-IDLEST_CORE, BUSIEST_CORE = 65534, 65535
-"""Numbers that stand for the idlest and the busiest core, whichever they were: all that points of the original system
-say of cores."""
-LAST_CORE = IDLEST_CORE - 1
-"""The highest number that a core of a report that comes in may have."""
-Cores = Meta(max_length=MAX_CORES)
-Histogram = Annotated[list[int], Meta(max_length=2 * (LINEAR.last - LINEAR.first + 1))]
+from contract.metrics.base import (
+    LAST_CORE,
+    MAX_QUANTITY,
+    Cores,
+    DeviceRates,
+    DeviceShares,
+    Distribution,
+    Histogram,
+    Metric,
+    NamedDevices,
+    Quantity,
+    Share,
+    SquaredShare,
+)
 
 
 class Cpu(Metric, tag="CPU", gc=False, frozen=True, omit_defaults=True):
@@ -211,7 +107,7 @@ class Load(Metric, tag="LOAD", gc=False, frozen=True, omit_defaults=True):
 
 
 class Times(Metric, tag="TIMES", gc=False, frozen=True, omit_defaults=True):
-    """How the CPU time of the whole machine is divided, each kind a share of all time in [0, 1].
+    """How the CPU time of the whole host is divided, each kind a share of all time in [0, 1].
 
     `user`, `system`, `irq`, `steal` and `guest` add up to what `Cpu` counts as busy; stolen time is among it, and
     `work` is the same without it. `iowait` is idle time, with a task that waits for input or output.
@@ -290,7 +186,7 @@ class Bursts(Metric, tag="BURSTS", gc=False, frozen=True, omit_defaults=True):
     """
 
     saturated: Distribution
-    """The share of time at exactly 100 %, of the machine."""
+    """The share of time at exactly 100 %, of the host."""
     longest: Distribution
     """The longest run of samples at 100 %, seconds."""
     begun: Distribution
@@ -333,13 +229,13 @@ class Limits(Metric, tag="LIMITS", gc=False, frozen=True, omit_defaults=True):
     """What the control group of the agent, such as its container, uses of what it may."""
 
     cpu: Distribution
-    """CPU time against the limit, or against the machine's cores where there is none; in [0, 1]."""
+    """CPU time against the limit, or against the host's cores where there is none; in [0, 1]."""
     throttled: Distribution
     """The share of the scheduler's periods in which the group had to wait, having used its limit up."""
     throttled_time: Distribution
     """For how long it had to wait, seconds per second, added up over cores."""
     memory: Distribution
-    """Memory against the limit, or against the machine's where there is none; in [0, 1]."""
+    """Memory against the limit, or against the host's where there is none; in [0, 1]."""
 
     quantities = (
         Quantity("limit.cpu", "cpu", "CPU against the group's limit", "1", bounded=True),
@@ -398,11 +294,6 @@ class Temperature(Metric, tag="TEMPERATURE", gc=False, frozen=True, omit_default
     """The hottest of its sensors, degrees Celsius; 0 below."""
 
     quantities = (Quantity("temperature.cpu", "cpu", "CPU temperature", "Cel", bounded=False),)
-
-
-NamedDevices = Annotated[list[DeviceName], Meta(max_length=LISTED)]
-DeviceShares = Annotated[list[Share], Meta(max_length=LISTED)]
-DeviceRates = Annotated[list[Annotated[float, Meta(ge=0.0, le=MAX_QUANTITY)]], Meta(max_length=LISTED)]
 
 
 class Disks(Metric, tag="DISKS", gc=False, frozen=True, omit_defaults=True):
@@ -468,69 +359,3 @@ TYPES: tuple[type[Metric], ...] = (
 
 # A Union built at run time is what msgspec decodes; a type checker sees the base class.
 AnyMetric = Union[TYPES]  # type: ignore[valid-type]  # noqa: UP007
-
-QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for kind in TYPES for quantity in kind.quantities}
-
-Statistic = Literal["mean", "var", "std", "min", "max", "p50", "p95", "p99", "count"]
-STATISTICS: tuple[Statistic, ...] = ("mean", "var", "std", "min", "max", "p50", "p95", "p99", "count")
-
-
-def type_name(kind: type[Metric]) -> str:
-    """The `type` member of a metric type's JSON, such as `CPU`."""
-    return str(kind.__struct_config__.tag)
-
-
-@dataclass(frozen=True, slots=True)
-class NamedMetric:
-    """A name that can be asked for: a statistic of a quantity, of the whole or over the cores."""
-
-    name: str
-    quantity: Quantity
-    statistic: Statistic
-    """What is answered unless the question names another."""
-    title: str
-    over_cores: Literal["max", "min"] | None = None
-    """Set where the answer is the highest or lowest of all cores' values."""
-    by_core: bool = False
-    """True where one core can be asked for."""
-    by_device: bool = False
-    """True where one device can be asked for, by its name."""
-
-
-_CPU = Cpu.quantities[0]
-
-_ORIGINAL = (
-    NamedMetric("cpuLoadAvg", _CPU, "mean", "CPU utilization, mean", by_core=True),
-    NamedMetric("cpuLoadVar", _CPU, "var", "CPU utilization, variance", by_core=True),
-    NamedMetric("cpuCoreLoadAvgMax", _CPU, "mean", "Mean utilization of the busiest core", "max"),
-    NamedMetric("cpuCoreLoadAvgMin", _CPU, "mean", "Mean utilization of the idlest core", "min"),
-    NamedMetric("cpuCoreLoadVarMax", _CPU, "var", "Highest variance of a core", "max"),
-    NamedMetric("cpuCoreLoadVarMin", _CPU, "var", "Lowest variance of a core", "min"),
-    # The original's misspelling of cpuCoreLoadVarMin, which its callers use.
-    NamedMetric("cpuCoreLoadMinMin", _CPU, "var", "Lowest variance of a core", "min"),
-)
-
-_DERIVED = tuple(
-    NamedMetric(
-        quantity.camel, quantity, "mean", quantity.title,
-        by_core=quantity in kind.of_cores, by_device=quantity in kind.of_devices,
-    )
-    for kind in TYPES
-    for quantity in kind.quantities
-)  # fmt: skip
-
-NAMES: dict[str, NamedMetric] = {metric.name: metric for metric in _ORIGINAL + _DERIVED}
-"""Every metric name that a query may ask for."""
-
-BY_CORE: tuple[str, ...] = tuple(metric.name for metric in NAMES.values() if metric.by_core)
-"""The names that go with a core."""
-BY_DEVICE: tuple[str, ...] = tuple(metric.name for metric in NAMES.values() if metric.by_device)
-"""The names that go with a device."""
-
-TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
-"""The type of each stored name."""
-
-
-def whole_window(quantity: Quantity, value: float, observations: int) -> Distribution:
-    """A number of a whole window, that counts for each of its observations."""
-    return Distribution(value, 0.0, value, value, flatten({quantity.bins.index(value): observations}), observations)
