@@ -24,6 +24,15 @@ TABLES: dict[str, list[list[str]]] = {
     "access": [
         ["look-up", "the first of a token: look-up, SHA-256 and comparison", "all that a report passes, beyond none"]
     ],
+    "curves": [
+        [
+            *(f"A day of one machine, {much}" for much in (
+                "2 machines stored", "4 machines stored", "1 days stored", "2 days stored", "50 windows in memory",
+                "100 windows in memory",
+            )),
+            "A report, 2 machines that report", "A report, 4 machines that report",
+        ]
+    ],
     "compare": [[*["* machines beside *", "* with 5 points more"] * 6, "ten machines, two weeks later (made up)"]],
     "odd_ones": [
         ["alike", "one load"],
@@ -172,6 +181,13 @@ TABLES: dict[str, list[list[str]]] = {
         [*["the first * points left out"] * 5, *["noise added, seed ?"] * 3],
     ],
     "page": [["20*"]],
+    "profiles": [
+        [
+            "files: DuckDB and Parquet*", "journal*", "DataFrames: pandas and numpy*", "store, windows in memory*",
+            "decoding and checking*", "stream and rules*", "access, routes, answers*", "falcon*",
+            "HTTP: uvicorn and httptools*", "event loop and sockets*", "other*",
+        ]
+    ],
     "export": [["loadlens-analytics report fleet"]],
     "report": [
         [
