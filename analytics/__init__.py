@@ -1,4 +1,4 @@
-"""CPU trends of machines and fleets, as DataFrames.
+"""CPU trends of hosts and fleets, as DataFrames.
 
     import analytics
 
@@ -14,8 +14,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from analytics.frames.exchange import to_nixtla, to_text
     from analytics.frames.frame import FrameError, TooFewData, frame_of_values, from_frame, to_frame
-    from analytics.frames.handover import to_nixtla, to_text
     from analytics.frames.resampling import resample
     from analytics.frames.statistics import quantile
     from analytics.frames.weights import equal_weights, weigh
@@ -82,7 +82,7 @@ __all__ = [
 
 _MODULES = {
     "analytics.frames.frame": ("FrameError", "TooFewData", "frame_of_values", "from_frame", "to_frame"),
-    "analytics.frames.handover": ("to_nixtla", "to_text"),
+    "analytics.frames.exchange": ("to_nixtla", "to_text"),
     "analytics.frames.resampling": ("resample",),
     "analytics.frames.statistics": ("quantile",),
     "analytics.frames.weights": ("equal_weights", "weigh"),

@@ -22,7 +22,7 @@ import pandas as pd
 from nab_scoring import Floats, Labelled, at_threshold, normalised
 
 from analytics.methods.anomalies import Tuning
-from analytics.methods.anomalies.news import News, said_once
+from analytics.methods.anomalies.detector import News, said_once
 from analytics.methods.anomalies.quantities import Quantities
 
 CANDIDATES = tuple(

@@ -23,7 +23,7 @@ from options import Options, scratch
 from output import machine, number, table
 from processes import run
 
-from analytics.frames.arrow import schema_of, table_of
+from analytics.frames.exchange import schema_of, table_of
 from analytics.frames.frame import to_frame
 from contract.times import DAY_MS
 

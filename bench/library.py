@@ -25,8 +25,8 @@ from output import machine, number, table
 from processes import run
 
 import analytics
-from analytics.frames.arrow import schema_of, table_of
 from analytics.frames.columns import Windows
+from analytics.frames.exchange import schema_of, table_of
 from analytics.frames.frame import to_frame
 from analytics.frames.kernel import Histograms
 from analytics.sources.parquet import Files

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import analytics
-from analytics.sources.service import OTHERS, Client
+from analytics.sources.service import Client
+from analytics.sources.service_answers import OTHERS
 from contract.times import DAY_MS
 from tests.support.agents import RunningAgent
 from tests.support.burners import BURN, DUTIES

@@ -1,12 +1,11 @@
-"""`loadlens-analytics anomalies`: where machines did what they had not done before."""
+"""`loadlens-analytics anomalies`: where hosts did what they had not done before."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from analytics.commands.answering import answer
-from analytics.commands.machines import MethodSettings, windows
+from analytics.commands.answering import MethodSettings, answer, windows
 from analytics.commands.settings import DURATION, PROGRAM, duration
 from contract import times
 from contract.settings import load
@@ -18,12 +17,13 @@ if TYPE_CHECKING:
 
     from analytics.sources.base import Source
 
+
 _DESCRIPTION = """\
-Finds where a machine did what it had not done before: spikes and drops, shifts,
+Finds where a host did what it had not done before: spikes and drops, shifts,
 values that flutter or stick, nights that are days. Nothing is to be set; the
 time before the range, --learn, is what it knows as usual."""
 _EXAMPLES = f"""examples:
-  {PROGRAM} anomalies                              the last week, all machines
+  {PROGRAM} anomalies                              the last week, all hosts
   {PROGRAM} anomalies web-1 --last 30d
   {PROGRAM} anomalies --all --format csv           every point with its verdict, not events alone
   {PROGRAM} anomalies --data fleet.parquet
@@ -86,15 +86,15 @@ def run_anomalies(argv: Sequence[str]) -> int:
     return answer(settings, ask, show)
 
 
-def show_anomalies(console: "Console", frame: "pd.DataFrame", points: int, machines: int) -> None:
+def show_anomalies(console: "Console", frame: "pd.DataFrame", points: int, hosts: int) -> None:
     """A row for each event, in order of time, and what was looked at."""
     from analytics.commands.output import formatter
     from analytics.commands.tables import show_rows
 
-    looked_at = f"{points:,} points of {machines:,} machine{'' if machines == 1 else 's'} were judged"
+    looked_at = f"{points:,} points of {hosts:,} host{'' if hosts == 1 else 's'} were judged"
     written = formatter(str(frame.attrs.get("unit", "")), "mean")
     shown = [name for name in ("user", "value", "expected", "kind", "score") if name in frame]
-    if machines == 1:
+    if hosts == 1:
         shown.remove("user")
     rows = frame[shown].rename_axis("time (UTC)")
     formats = {"value": written, "expected": written, "score": "{:.2f}".format}

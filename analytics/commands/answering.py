@@ -1,12 +1,15 @@
-"""How a command answers: it asks a service or reads files, then shows a table to people or writes data for programs."""
+"""How a command answers: it asks a service or files of a host and a range, then shows a table or writes data."""
 
 import io
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings
+from msgspec import Meta
+
+from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings, SpanSettings
+from contract.selectors import MAX_USER_ID
 from contract.settings import SettingsError, fail
 
 if TYPE_CHECKING:
@@ -83,3 +86,54 @@ _ASKED = re.compile("|".join(rf"{re.escape(said)}(?![\w/])" for said in _COMMAND
 def in_commands(text: str) -> str:
     """What a service or the library says, with the commands that ask where it names requests and methods."""
     return _ASKED.sub(lambda said: f"`{_COMMANDS[said[0]]}`", text)
+
+
+HostName = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)]
+
+
+class MethodSettings(SpanSettings, frozen=True, kw_only=True):
+    """The host and range of which a method is asked."""
+
+    user_id: Annotated[
+        HostName | None,
+        Meta(
+            description=f"The host, as `{PROGRAM} users` lists it.",
+            extra={"positional": True, "default": "all hosts"},
+        ),
+    ] = None
+
+
+def windows(
+    source: "Source",
+    settings: MethodSettings,
+    bounds_ms: tuple[int | None, int | None],
+    rate: str,
+    *,
+    histograms: bool,
+    user_id: str | None = None,
+    cores: bool = False,
+) -> "pd.DataFrame":
+    """The windows that a method looks at, of each host by name.
+
+    With `cores` a column of that name says how many the host had at the time, where names are known.
+    """
+    from analytics.sources.base import windows_with_cores
+
+    user_id = user_id or settings.user_id
+    start, end = bounds_ms
+    nameless = user_id is None and settings.data is not None and source.users().empty
+    if cores and not nameless:
+        return windows_with_cores(
+            source, user_id, settings.metric, start=start, end=end, rate=rate, histograms=histograms
+        )
+    if user_id is None and not nameless:
+        return source.fleet(settings.metric, start=start, end=end, rate=rate, by="user", histograms=histograms)
+    if user_id is None:
+        # A file that names no host is of one.
+        user_id = settings.data.stem if settings.data is not None else ""
+        frame = source.fleet(settings.metric, start=start, end=end, rate=rate, histograms=histograms)
+    else:
+        frame = source.history(user_id, settings.metric, start=start, end=end, rate=rate, histograms=histograms)
+    frame = frame.assign(user=user_id)
+    frame["user"] = frame["user"].astype("category")
+    return frame

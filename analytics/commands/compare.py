@@ -1,12 +1,11 @@
-"""`loadlens-analytics compare`: whether a time, or a machine, differs from another."""
+"""`loadlens-analytics compare`: whether a time, or a host, differs from another."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from analytics.commands.answering import answer
-from analytics.commands.machines import MachineName, MethodSettings, windows
+from analytics.commands.answering import HostName, MethodSettings, answer, windows
 from analytics.commands.settings import DURATION, PROGRAM
 from contract import times
 from contract.settings import load
@@ -18,28 +17,27 @@ if TYPE_CHECKING:
 
     from analytics.sources.base import Source
 
+
 _DESCRIPTION = """\
-Says whether a time differs from the one before it, or two machines from each
-other, by how much, and how sure that is: samples of one machine are alike, so
+Says whether a time differs from the one before it, or two hosts from each
+other, by how much, and how sure that is: samples of one host are alike, so
 hosts and days are what is counted, not samples."""
 _EXAMPLES = f"""examples:
   {PROGRAM} compare                                the fleet, the last week against the one before
-  {PROGRAM} compare --by user                      each machine with itself, largest difference first
+  {PROGRAM} compare --by user                      each host with itself, largest difference first
   {PROGRAM} compare web-1 --end 2026-11-20 --last 3d --earlier 7d    against the same days a week earlier
-  {PROGRAM} compare web-1 web-2 --last 7d          two machines, the same time
+  {PROGRAM} compare web-1 web-2 --last 7d          two hosts, the same time
   {PROGRAM} compare --data fleet.parquet           the later half against the earlier one
 
 Compare whole weeks with whole weeks: weekends differ."""
 
 
 class CompareSettings(MethodSettings, frozen=True, kw_only=True):
-    """The two machines, or two ranges of one, that are compared."""
+    """The two hosts, or two ranges of one, that are compared."""
 
     other_id: Annotated[
-        MachineName | None,
-        Meta(
-            description="Another machine, of the same time.", extra={"positional": True, "default": "an earlier time"}
-        ),
+        HostName | None,
+        Meta(description="Another host, of the same time.", extra={"positional": True, "default": "an earlier time"}),
     ] = None
     earlier: Annotated[
         str | None,
@@ -50,7 +48,7 @@ class CompareSettings(MethodSettings, frozen=True, kw_only=True):
     ] = None
     by: Annotated[
         Literal["user"] | None,
-        Meta(description="Compare each machine with itself.", extra={"default": "all machines together"}),
+        Meta(description="Compare each host with itself.", extra={"default": "all hosts together"}),
     ] = None
     last: Annotated[
         str | None,
@@ -63,7 +61,7 @@ class CompareSettings(MethodSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.other_id is not None and (self.earlier is not None or self.by is not None):
-            raise ValueError("expected a second machine or --earlier and --by, got both: two machines share one time")
+            raise ValueError("expected a second host or --earlier and --by, got both: two hosts share one time")
 
 
 def run_compare(argv: Sequence[str]) -> int:
@@ -146,7 +144,7 @@ def _check_there(
 
 
 def show_comparison(console: "Console", frame: "pd.DataFrame") -> None:
-    """The verdict and its figures; for several machines a row each."""
+    """The verdict and its figures; for several hosts a row each."""
     from analytics.commands.output import formatter
     from analytics.commands.tables import plain, show_rows
 

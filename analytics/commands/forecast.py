@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from analytics.commands.answering import answer
-from analytics.commands.machines import MethodSettings, windows
+from analytics.commands.answering import MethodSettings, answer, windows
 from analytics.commands.settings import DURATION, PROGRAM, duration
 from contract import times
 from contract.settings import load
@@ -18,15 +17,16 @@ if TYPE_CHECKING:
 
     from analytics.sources.base import Source
 
+
 _HORIZON = {"metavar": "DURATION", "parse": duration(52 * WEEK_MS)}
 _STEP = {"metavar": "DURATION", "parse": duration(DAY_MS)}
 _DESCRIPTION = """\
-Says what load to expect. A dozen methods are tried out on each machine's own
+Says what load to expect. A dozen methods are tried out on each host's own
 past and mixed by the errors they made; how large these were is said with the
 forecast. `lower_80` to `upper_80` holds 80 of 100 values of that step."""
 _EXAMPLES = f"""examples:
-  {PROGRAM} forecast                               all machines, the next week
-  {PROGRAM} forecast web-1 --horizon 2d            one machine, as a chart
+  {PROGRAM} forecast                               all hosts, the next week
+  {PROGRAM} forecast web-1 --horizon 2d            one host, as a chart
   {PROGRAM} forecast --data fleet.parquet --format json | jq '.[0]'
   {PROGRAM} forecast web-1 --tz Europe/Berlin      days and weeks of that time zone
 
@@ -81,7 +81,7 @@ _PAST_SHARE = 0.4
 def show_forecast(
     console: "Console", frame: "pd.DataFrame", past: "pd.DataFrame", summary: str, models: "pd.DataFrame", rate: str
 ) -> None:
-    """A chart and a table by days for one machine; for several a row each, the highest expected peak first."""
+    """A chart and a table by days for one host; for several a row each, the highest expected peak first."""
     import pandas as pd
 
     from analytics.commands.output import draw, formatter

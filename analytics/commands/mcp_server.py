@@ -31,7 +31,7 @@ _EXAMPLES = f"""examples:
 An assistant's configuration names the command, its arguments, and in its
 environment LOADLENS_URL and LOADLENS_TOKEN, a token of the role viewer."""
 _INSTRUCTIONS = """\
-Answers questions about the CPU (and memory, swap, load, disk, network) of a fleet of machines, of summaries of samples
+Answers questions about the CPU (and memory, swap, load, disk, network) of a fleet of hosts, of summaries of samples
 every 50 ms that merge exactly. Shares are in [0, 1]; times are UTC, ISO 8601. Prefer p95 or p99 to the mean where peaks
 matter. Every answer names the command that gives the same, and says where it is approximate: repeat both to people."""
 PAGE: Final = 100
@@ -100,7 +100,7 @@ class Tools:
         self._client = client
 
     def machines(self, pattern: str = "*") -> Document:
-        """The machines that report: system, cores, labels, when first and last seen.
+        """The hosts that report: system, cores, labels, when first and last seen.
 
         `pattern` is such as `web-*`, or a label such as `role=web`.
         """
@@ -110,7 +110,7 @@ class Tools:
         matches = host_matcher([pattern])
         named = zip(found["user"].astype(str), map(read_labels, found["labels"]), strict=True)
         found = found[[matches(*one) for one in named]]
-        return page(found, f"machines that {pattern} means", f"{PROGRAM} users")
+        return page(found, f"hosts that {pattern} means", f"{PROGRAM} users")
 
     def metrics(self) -> Document:
         """The metrics that can be asked for, with their unit."""
@@ -124,7 +124,7 @@ class Tools:
         end: str | None = None,
         top: int = 20,
     ) -> Document:
-        """The machines with the highest value of a statistic over a time, highest first: who is hot.
+        """The hosts with the highest value of a statistic over a time, highest first: who is hot.
 
         `last` is a duration before `end` (now), such as 6h or 30d; `top` at most 100.
         """
@@ -139,10 +139,10 @@ class Tools:
         end: str | None = None,
         top: int = 20,
     ) -> Document:
-        """The disks or network interfaces with the highest value over a time, of one machine or of all, highest first.
+        """The disks or network interfaces with the highest value over a time, of one host or of all, highest first.
 
         `metric` is disksBusy, disksReadBytes, disksWrittenBytes, interfacesReceivedBytes or interfacesSentBytes, which
-        machines have whose agents were asked for disks and interfaces by name.
+        hosts have whose agents were asked for disks and interfaces by name.
         """
         return self._highest("device", metric, stat, _bounds(last, end), top, machine)
 
@@ -150,7 +150,7 @@ class Tools:
         self, by: Literal["user", "device"], metric: str, stat: Statistic, span: tuple[int, int], top: int,
         machine: str | None,
     ) -> Document:  # fmt: skip
-        """The machines, or their devices, whose value is highest over a range."""
+        """The hosts, or their devices, whose value is highest over a range."""
         from urllib.parse import urlencode
 
         top = max(1, min(top, PAGE))
@@ -167,14 +167,14 @@ class Tools:
         asked = [("metric", metric), ("stat", stat), ("by", by), *(("user", user) for user in users)]
         asked += [("start", format_instant(start_ms)), ("end", format_instant(end_ms))]
         asked += [("resample_rate", "all"), ("top", str(top))]
-        what = f"{stat} of {metric}, each {'machine' if by == 'user' else 'device'} over the whole time"
+        what = f"{stat} of {metric}, each {'host' if by == 'user' else 'device'} over the whole time"
         return page(rows, what, f"GET /api/v1/query?{urlencode(asked, safe=':')}", {"metric": metric})
 
     def history(
         self, machine: str, metric: str = "cpuLoadAvg", stat: Statistic = "p95", last: str = "1d",
         end: str | None = None, rate: str | None = None, device: str | None = None,
     ) -> Document:  # fmt: skip
-        """One machine's values over time, or those of one disk or interface of it (`device`), such as sda.
+        """One host's values over time, or those of one disk or interface of it (`device`), such as sda.
 
         Without `rate` the buckets are as fine as a page allows.
         """
@@ -189,7 +189,7 @@ class Tools:
 
     def who(self, machine: str | None = None, last: str = "1h", end: str | None = None,
             by: Literal["process", "unit"] = "process") -> Document:  # fmt: skip
-        """Which processes, or systemd units and containers, used the CPU of a machine, or of all: CPU seconds."""
+        """Which processes, or systemd units and containers, used the CPU of a host, or of all: CPU seconds."""
         start_ms, end_ms = _bounds(last, end)
         found = self._client.who(machine, start=start_ms, end=end_ms, by=by, top=20)
         moments = f"start={format_instant(start_ms)}&end={format_instant(end_ms)}"
@@ -199,7 +199,7 @@ class Tools:
     def anomalies(
         self, machine: str | None = None, metric: str = "cpuLoadAvg", last: str = "1d", end: str | None = None
     ) -> Document:
-        """Where machines did what they had not done in the two weeks before; without `machine` all are looked at."""
+        """Where hosts did what they had not done in the two weeks before; without `machine` all are looked at."""
         import pandas as pd
 
         from analytics.methods.anomalies import Tuning, anomalies
@@ -213,7 +213,7 @@ class Tools:
         return page(found.drop(columns="anomaly").sort_index(), what, command, frame.attrs)
 
     def forecast(self, machine: str, metric: str = "cpuLoadAvg", horizon: str = "2d", last: str = "42d") -> Document:
-        """What load to expect of a machine, with the bounds that hold it as often as they say."""
+        """What load to expect of a host, with the bounds that hold it as often as they say."""
         from analytics.methods.forecasting import forecast
 
         start_ms, end_ms = _bounds(last, None)
@@ -225,23 +225,23 @@ class Tools:
     def sizes(
         self, machine: str | None = None, target: float = 0.8, quantile: float = 0.95, last: str = "42d"
     ) -> Document:
-        """How many cores machines need to stay under a utilization at a quantile, and what could be saved."""
-        from analytics.methods.right_sizing import size_machines
-        from analytics.sources.machines import windows_with_cores
+        """How many cores hosts need to stay under a utilization at a quantile, and what could be saved."""
+        from analytics.methods.right_sizing import size_hosts
+        from analytics.sources.base import windows_with_cores
 
         start_ms, end_ms = _bounds(last, None)
         frame = windows_with_cores(self._client, machine, start=start_ms, end=end_ms)
-        sizes = size_machines(frame, self._client.users(), target, quantile)
+        sizes = size_hosts(frame, self._client.users(), target, quantile)
         asked = f"--target {target:g} --quantile {quantile:g}"
         command = _command(f"right-size {_quoted(machine)}", "cpuLoadAvg", start_ms, end_ms, asked)
         found = sizes.table.sort_values("saved", ascending=False, na_position="last")
-        what = f"sizes that each machine needs, in {sizes.unit}; `upper` holds for nine days of ten"
+        what = f"sizes that each host needs, in {sizes.unit}; `upper` holds for nine days of ten"
         return page(found, f"{what}. {sizes.caveat}" if sizes.caveat else what, command, frame.attrs)
 
     def _windows(
         self, machine: str | None, metric: str, start_ms: int, end_ms: int, rate: str, *, histograms: bool
     ) -> "pd.DataFrame":
-        """The windows of one machine or of each, named by `user`."""
+        """The windows of one host or of each, named by `user`."""
         if machine is None:
             return self._client.fleet(metric, start=start_ms, end=end_ms, rate=rate, by="user", histograms=histograms)
         frame = self._client.history(machine, metric, start=start_ms, end=end_ms, rate=rate, histograms=histograms)

@@ -1,4 +1,4 @@
-"""`loadlens-analytics odd-ones`: machines that differ from their peers."""
+"""`loadlens-analytics odd-ones`: hosts that differ from their peers."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from analytics.sources.base import Source
 
 _DESCRIPTION = """\
-Finds machines that differ from their peers day after day: in how loaded they are,
+Finds hosts that differ from their peers day after day: in how loaded they are,
 how much that changes, or when. Peers are those with the same label, or those whose
 weeks have the same shape."""
 _EXAMPLES = f"""examples:
   {PROGRAM} odd-ones --by label:role               those unlike others of their role, of the last two weeks
   {PROGRAM} odd-ones --by clusters --tz Europe/Berlin
-  {PROGRAM} odd-ones --all --format csv            how far each machine is from the others
+  {PROGRAM} odd-ones --all --format csv            how far each host is from the others
   {PROGRAM} odd-ones --data fleet.parquet
 
-`times` says how many times as far from its neighbours a machine is as its peers
+`times` says how many times as far from its neighbours a host is as its peers
 are from theirs; over 2.5 it is odd. Groups of fewer than eight are not judged."""
 
 
 class OddSettings(SpanSettings, frozen=True, kw_only=True):
-    """The range, and what makes machines peers of each other."""
+    """The range, and what makes hosts peers of each other."""
 
     by: Annotated[
         Annotated[str, Meta(pattern=f"^(clusters|{BY_LABEL}{NAME_PATTERN.strip('^$')})$")] | None,
         Meta(
             description="Who are peers: those with the same value of a label, or with weeks of the same shape.",
-            extra={"default": "all machines", "expected": "clusters or a label such as label:role"},
+            extra={"default": "all hosts", "expected": "clusters or a label such as label:role"},
         ),
     ] = None
     last: Annotated[
@@ -51,7 +51,7 @@ class OddSettings(SpanSettings, frozen=True, kw_only=True):
     tz: Annotated[
         str, Meta(description="The time zone whose hours are compared.", extra={"metavar": "ZONE", "parse": zone})
     ] = "UTC"
-    all: Annotated[bool, Meta(description="Answer every machine, not only the odd ones.")] = False
+    all: Annotated[bool, Meta(description="Answer every host, not only the odd ones.")] = False
 
 
 def run_odd_ones(argv: Sequence[str]) -> int:
@@ -73,10 +73,10 @@ def run_odd_ones(argv: Sequence[str]) -> int:
 
 
 def _show(console: "Console", frame: "pd.DataFrame") -> None:
-    """A row for each machine, the farthest from its peers first."""
+    """A row for each host, the farthest from its peers first."""
     from analytics.commands.tables import show_rows
 
     columns = ["user", "group", "peers", "times", "mean", "peers_mean", "differs"]
     formats = {"times": "{:.1f}".format, "mean": "{:.1%}".format, "peers_mean": "{:.1%}".format}
     shown = frame[columns].rename(columns={"peers_mean": "theirs"})
-    show_rows(console, shown, "No machine differs from its peers.", written=formats | {"theirs": "{:.1%}".format})
+    show_rows(console, shown, "No host differs from its peers.", written=formats | {"theirs": "{:.1%}".format})

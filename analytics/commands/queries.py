@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_HISTORY = "Shows one machine's values over time: a chart and a table on a terminal, otherwise data."
+_HISTORY = "Shows one host's values over time: a chart and a table on a terminal, otherwise data."
 _HISTORY_EXAMPLES = f"""examples:
   {PROGRAM} history 6a:d6:96:d3:45:35 --stat p95 --last 30d --rate 1h
   {PROGRAM} history 6a:d6:96:d3:45:35 --core 3 --last 1h --rate 1m
@@ -26,26 +26,26 @@ _HISTORY_EXAMPLES = f"""examples:
 
 
 class HistorySettings(RangeSettings, frozen=True, kw_only=True):
-    """The machine, metric and range whose history is shown."""
+    """The host, metric and range whose history is shown."""
 
     user_id: Annotated[
         str,
         Meta(
             min_length=1,
             max_length=MAX_USER_ID,
-            description=f"The machine, as `{PROGRAM} users` lists it.",
+            description=f"The host, as `{PROGRAM} users` lists it.",
             extra={"positional": True},
         ),
     ]
     core: Annotated[
         Annotated[int, Meta(ge=0, le=65535)] | None,
-        Meta(description="One core of it.", extra={"metavar": "N", "default": "the whole machine"}),
+        Meta(description="One core of it.", extra={"metavar": "N", "default": "the whole host"}),
     ] = None
     device: Annotated[
         DeviceName | None,
         Meta(
             description="One disk or interface of it, by name, of the metrics that name them.",
-            extra={"examples": ["sda"], "default": "the whole machine"},
+            extra={"examples": ["sda"], "default": "the whole host"},
         ),
     ] = None
 
@@ -69,10 +69,10 @@ def run_history(argv: Sequence[str]) -> int:
     )  # fmt: skip
 
 
-_FLEET = "Shows the values of all machines together, or of each group of them."
+_FLEET = "Shows the values of all hosts together, or of each group of them."
 _FLEET_EXAMPLES = f"""examples:
   {PROGRAM} fleet --last 7d --rate 1h
-  {PROGRAM} fleet --by user --top 10 --stat p95      the ten machines with the highest 95th percentile
+  {PROGRAM} fleet --by user --top 10 --stat p95      the ten hosts with the highest 95th percentile
   {PROGRAM} fleet --weight cores                     the share of all CPU time that was used
   {PROGRAM} fleet --by os_version --format json"""
 
@@ -85,7 +85,7 @@ class FleetQuerySettings(RangeSettings, frozen=True, kw_only=True):
         Meta(
             description="One group for each value of it, `label:role` for those of the label `role`.",
             extra={
-                "default": "all machines together",
+                "default": "all hosts together",
                 "expected": "os_type, os_version, user or a label such as label:role",
             },
         ),
@@ -97,9 +97,7 @@ class FleetQuerySettings(RangeSettings, frozen=True, kw_only=True):
 
     weight: Annotated[
         Literal["samples", "cores", "hosts"],
-        Meta(
-            description="How machines count in what is said of several: each sample, each core or each machine alike."
-        ),
+        Meta(description="How hosts count in what is said of several: each sample, each core or each host alike."),
     ] = "samples"
 
     def __post_init__(self) -> None:
@@ -127,7 +125,7 @@ def run_fleet(argv: Sequence[str]) -> int:
     )  # fmt: skip
 
 
-_USERS = "Lists the machines that have reported, and what each last said of itself."
+_USERS = "Lists the hosts that have reported, and what each last said of itself."
 
 
 def run_users(argv: Sequence[str]) -> int:

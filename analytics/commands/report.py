@@ -1,4 +1,4 @@
-"""`loadlens-analytics report`: a report on the fleet or on one machine, as a file."""
+"""`loadlens-analytics report`: a report on the fleet or on one host, as a file."""
 
 import re
 import sys
@@ -27,7 +27,7 @@ Writes a report: findings in plain sentences, figures, and tables that sort, in
 one file that opens without a network."""
 _EPILOG = f"""examples:
   {PROGRAM} report fleet --out fleet.html
-  {PROGRAM} report user 6a:d6:96:d3:45:35 --last 7d --out machine.pdf
+  {PROGRAM} report user 6a:d6:96:d3:45:35 --last 7d --out host.pdf
   {PROGRAM} report fleet --data fleet.parquet --format md
   {PROGRAM} report fleet --compare 7d --format json | jq '.findings[].sentence'"""
 _SUFFIXES: dict[str, ReportForm] = {
@@ -41,12 +41,12 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
 
     subject: Annotated[
         Literal["fleet", "user"],
-        Meta(description="On all machines, or on one.", extra={"positional": True, "metavar": "SUBJECT"}),
+        Meta(description="On all hosts, or on one.", extra={"positional": True, "metavar": "SUBJECT"}),
     ]
     user_id: Annotated[
         Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | None,
         Meta(
-            description=f"The machine, after `user`, as `{PROGRAM} users` lists it.",
+            description=f"The host, after `user`, as `{PROGRAM} users` lists it.",
             extra={"positional": True, "default": "none"},
         ),
     ] = None
@@ -90,7 +90,7 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
     ] = None
     target: Annotated[
         Annotated[float, Meta(gt=0, le=1)],
-        Meta(description="The utilization that a machine should rarely exceed, a share."),
+        Meta(description="The utilization that a host should rarely exceed, a share."),
     ] = 0.8
     tz: Annotated[
         str,
@@ -104,8 +104,8 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
         super().__post_init__()
         if (self.subject == "user") != (self.user_id is not None):
             if self.subject == "user":
-                raise ValueError("expected report user USER_ID, got no machine")
-            raise ValueError(f"expected report fleet without a machine, got {self.user_id}")
+                raise ValueError("expected report user USER_ID, got no host")
+            raise ValueError(f"expected report fleet without a host, got {self.user_id}")
         if self.last is not None and self.start is not None:
             raise ValueError("expected --last or --start, got both: each says where the range begins")
         if self.out is not None and self.format is None and self.out.suffix.lower() not in ("", *_SUFFIXES):
@@ -184,7 +184,7 @@ def _write(content: bytes, settings: ReportSettings, form: str) -> Path | None:
 
 
 def file_name(user_id: str | None, form: str) -> str:
-    """A name for the file of a report: whatever a machine is called, of plain characters and in no other folder."""
+    """A name for the file of a report: whatever a host is called, of plain characters and in no other folder."""
     subject = "fleet" if user_id is None else "machine-" + re.sub(r"[^A-Za-z0-9_-]+", "-", user_id)[:_NAME_CHARACTERS]
     return f"loadlens-{subject.rstrip('-')}.{form}"
 

@@ -1,4 +1,4 @@
-"""`loadlens-analytics right-size`: how many cores machines need."""
+"""`loadlens-analytics right-size`: how many cores hosts need."""
 
 import sys
 from collections.abc import Sequence
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
-from analytics.commands.answering import answer
-from analytics.commands.machines import MethodSettings, windows
+from analytics.commands.answering import MethodSettings, answer, windows
 from analytics.commands.settings import DURATION, PROGRAM
 from contract import times
 from contract.settings import load
@@ -18,11 +17,12 @@ if TYPE_CHECKING:
 
     from analytics.sources.base import Source
 
+
 _DESCRIPTION = """\
-Says how many cores each machine needs to stay under a utilization at a quantile
+Says how many cores each host needs to stay under a utilization at a quantile
 of its samples, on days to come too, how sure that is, and what could be saved."""
 _EXAMPLES = f"""examples:
-  {PROGRAM} right-size                             all machines, most to save first
+  {PROGRAM} right-size                             all hosts, most to save first
   {PROGRAM} right-size web-1 --target 0.7 --quantile 0.99
   {PROGRAM} right-size --sizes 2,4,8,16 --price 0.04
   {PROGRAM} right-size --data fleet.parquet --cores 8
@@ -35,7 +35,7 @@ class RightSizeSettings(MethodSettings, frozen=True, kw_only=True):
 
     target: Annotated[
         Annotated[float, Meta(gt=0, le=1)],
-        Meta(description="The utilization that a machine should rarely exceed, a share."),
+        Meta(description="The utilization that a host should rarely exceed, a share."),
     ] = 0.8
     quantile: Annotated[
         Annotated[float, Meta(gt=0, lt=1)], Meta(description="Which share of the samples is to be under it.")
@@ -43,7 +43,7 @@ class RightSizeSettings(MethodSettings, frozen=True, kw_only=True):
     cores: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(
-            description="How many cores a machine has, and had.",
+            description="How many cores a host has, and had.",
             extra={"metavar": "N", "default": "what each reported at the time"},
         ),
     ] = None
@@ -85,14 +85,14 @@ def run_right_size(argv: Sequence[str]) -> int:
 
 def sized(source: "Source", settings: RightSizeSettings) -> "tuple[pd.DataFrame, str | None]":
     """The sizes, and what is to be known beside them."""
-    from analytics.methods.right_sizing import right_size, size_machines
+    from analytics.methods.right_sizing import right_size, size_hosts
 
     bounds = settings.bounds_ms(times.now_ms(), "42d")
     options: dict[str, Any] = {"sizes": settings.sizes or None, "core_hour_price": settings.price}
     frame = windows(source, settings, bounds, "1h", histograms=True, cores=settings.cores is None)
     if settings.cores is not None:
         return right_size(frame, settings.cores, settings.target, settings.quantile, **options), None
-    found = size_machines(frame, source.users(), settings.target, settings.quantile, **options)
+    found = size_hosts(frame, source.users(), settings.target, settings.quantile, **options)
     found.table.attrs["unit"] = found.unit
     if found.caveat is None:
         return found.table, None
@@ -105,7 +105,7 @@ _SHOWN = {"now": "cores", "recommended": "right", "saved": "saved", "utilization
 
 
 def show_sizes(console: "Console", frame: "pd.DataFrame") -> None:
-    """A sentence for one machine; for several a row each, those with most to save first, and the sum."""
+    """A sentence for one host; for several a row each, those with most to save first, and the sum."""
     from analytics.commands.tables import plain, show_rows
 
     if len(frame) == 1:
@@ -121,7 +121,7 @@ def show_sizes(console: "Console", frame: "pd.DataFrame") -> None:
     known = frame.dropna(subset="recommended")
     saved, missing = known["saved"].clip(lower=0).sum(), -known["saved"].clip(upper=0).sum()
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in frame["verdict"].value_counts().items())
-    unit = "machines' worth of CPU" if relative else "cores"
+    unit = "hosts' worth of CPU" if relative else "cores"
     console.print(
         f"\n{counts}. {saved:g} of {known['now'].sum():g} {unit} could be saved, {missing:g} more are needed."
     )

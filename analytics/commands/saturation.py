@@ -1,12 +1,11 @@
-"""`loadlens-analytics saturation`: for how long machines were at or above a load."""
+"""`loadlens-analytics saturation`: for how long hosts were at or above a load."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from analytics.commands.answering import answer
-from analytics.commands.machines import MethodSettings, windows
+from analytics.commands.answering import MethodSettings, answer, windows
 from analytics.commands.settings import DURATION, PROGRAM, duration
 from contract import times
 from contract.settings import load
@@ -18,11 +17,12 @@ if TYPE_CHECKING:
 
     from analytics.sources.base import Source
 
+
 _DESCRIPTION = """\
-Says for which share of the time machines were at or above a load. From
+Says for which share of the time hosts were at or above a load. From
 histograms: a peak of 50 ms counts for 50 ms, whatever the mean around it."""
 _EXAMPLES = f"""examples:
-  {PROGRAM} saturation                             the last week, machines most often at 90 % first
+  {PROGRAM} saturation                             the last week, hosts most often at 90 % first
   {PROGRAM} saturation web-1 --every 1d            day by day
   {PROGRAM} saturation --threshold 0.75 --last 30d --format csv
   {PROGRAM} saturation --data fleet.parquet
@@ -32,7 +32,7 @@ At multiples of 1/64 (0.75, 0.875) the share is exact; elsewhere `lower` and
 
 
 class SaturationSettings(MethodSettings, frozen=True, kw_only=True):
-    """The machine, and the load from which it counts as saturated."""
+    """The host, and the load from which it counts as saturated."""
 
     threshold: Annotated[
         Annotated[float, Meta(ge=0, le=1)], Meta(description="The load from which on time counts, a share.")
@@ -74,7 +74,7 @@ def run_saturation(argv: Sequence[str]) -> int:
 
 
 def show_saturation(console: "Console", frame: "pd.DataFrame", threshold: float) -> None:
-    """A row for each machine, the most often saturated first, or for each step of time."""
+    """A row for each host, the most often saturated first, or for each step of time."""
     from analytics.commands.tables import show_rows
 
     share = f"at {threshold:.0%}"

@@ -73,7 +73,7 @@ def run_sql(argv: Sequence[str]) -> int:
 
 
 def _frames(source: "Source", settings: SqlSettings) -> "list[pd.DataFrame]":
-    """The windows of each machine: of files all metrics, of a service the one that is named."""
+    """The windows of each host: of files all metrics, of a service the one that is named."""
     start_ms, end_ms = settings.bounds_ms(times.now_ms(), "1d")
     names = [settings.metric]
     if settings.data is not None:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DESCRIPTION = """\
-Follows the reports of machines as the service acknowledges them, until Ctrl-C:
+Follows the reports of hosts as the service acknowledges them, until Ctrl-C:
 a line each on a terminal, CSV or JSON lines elsewhere. When the connection ends
 it comes back, and goes on where it ended."""
 _EXAMPLES = f"""examples:
   {PROGRAM} stream                                  every report
-  {PROGRAM} stream --user 'web-*' --above 0.9       reports of some machines that are hot
+  {PROGRAM} stream --user 'web-*' --above 0.9       reports of some hosts that are hot
   {PROGRAM} stream --stat p95 --above 0.9 --format json | jq -r .user
   {PROGRAM} stream --data fleet.parquet --most 100  the windows of a file, in order of time"""
 _STATISTICS = ("mean", "p95", "min", "max", "count")
@@ -32,11 +32,11 @@ _WIDTH = 22
 
 
 class StreamSettings(AskSettings, frozen=True, kw_only=True):
-    """Which events of the stream are shown: of which machines and kinds."""
+    """Which events of the stream are shown: of which hosts and kinds."""
 
     user: Annotated[
         tuple[str, ...],
-        Meta(description="Of these machines: names or patterns.", extra={"metavar": "PATTERN", "default": "all",
+        Meta(description="Of these hosts: names or patterns.", extra={"metavar": "PATTERN", "default": "all",
                                                                           "examples": ["web-*"]}),
     ] = ()  # fmt: skip
     metric: Annotated[

@@ -1,4 +1,4 @@
-"""Tables on a terminal: columns stay readable at 80 characters, and what machines report tells the terminal nothing."""
+"""Tables on a terminal: columns stay readable at 80 characters, and what hosts report tells the terminal nothing."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -41,7 +41,7 @@ def keep_whole(table: Table, *headings: str) -> Table:
 
 
 def plain(text: str) -> Text:
-    """Text as it is: no markup, and nothing that a reporting machine could tell the terminal to do."""
+    """Text as it is: no markup, and nothing that a reporting host could tell the terminal to do."""
     return Text("".join(character if character.isprintable() else "\ufffd" for character in text))
 
 

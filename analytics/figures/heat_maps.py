@@ -1,12 +1,11 @@
-"""Load as colour: many machines over time, and the hours of the week."""
+"""Load as colour: many hosts over time, and the hours of the week."""
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from analytics.figures.axes import UTILIZATION, shorten
-from analytics.figures.style import blank, labels
+from analytics.figures.style import UTILIZATION, blank, labels, shorten
 from analytics.frames.gaps import naive
 from contract.times import HOUR_MS
 
@@ -20,9 +19,9 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 
 
 def users_over_time(frame: pd.DataFrame, title: str, *, column: str = "mean") -> go.Figure:
-    """Machines from the busiest, on top, to the idlest; time to the right; the brighter the busier.
+    """Hosts from the busiest, on top, to the idlest; time to the right; the brighter the busier.
 
-    `frame`: index `time` (UTC), the columns `user` and `column` (a share). More machines than can be seen are put
+    `frame`: index `time` (UTC), the columns `user` and `column` (a share). More hosts than can be seen are put
     together, neighbours in the order of load, and so are moments; a cell is the mean of what it holds, grey where
     nothing is known.
     """
@@ -87,8 +86,8 @@ def _ranks(rows: int, per_row: int, users: int) -> list[str]:
 
 def _rows_title(per_row: int) -> str:
     if per_row == 1:
-        return "machines, the busiest on top"
-    return f"rank by load, the busiest on top ({per_row} machines a row)"
+        return "hosts, the busiest on top"
+    return f"rank by load, the busiest on top ({per_row} hosts a row)"
 
 
 def _colours(cells: npt.NDArray[np.floating], share: float) -> dict[str, object]:

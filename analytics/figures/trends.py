@@ -7,8 +7,20 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analytics.figures.axes import TIME, UTILIZATION, as_shares
-from analytics.figures.style import BLUE, GREY, ORANGE, PURPLE, RED, SEQUENCE, blank, label, see_through
+from analytics.figures.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SEQUENCE,
+    TIME,
+    UTILIZATION,
+    as_shares,
+    blank,
+    label,
+    see_through,
+)
 from analytics.frames.gaps import lone, naive, segments, step_of, with_gaps
 
 _NOTE_CHARACTERS = 80

@@ -14,8 +14,9 @@ import pandas as pd
 
 from analytics.frames.checking import check_identity, check_index
 from analytics.frames.columns import NUMBERS, Windows, concatenate, merge
-from analytics.frames.frame import LABELS, FrameError, from_frame, metric_of
+from analytics.frames.frame import FrameError, from_frame, metric_of
 from analytics.frames.kernel import Ints
+from analytics.frames.labels import LABELS
 from analytics.frames.progress import progress
 
 
@@ -131,10 +132,10 @@ def reduced(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[[
     return join([result for level in reversed(levels) for result in level])
 
 
-def of_machines(frame: AnyFrame) -> AnyFrame:
-    """The rows of a frame that are of whole machines; all of them where no core or device is named, or only one.
+def of_hosts(frame: AnyFrame) -> AnyFrame:
+    """The rows of a frame that are of whole hosts; all of them where no core or device is named, or only one.
 
-    Raises FrameError for several cores or devices without their machine, which would be counted several times, and for
+    Raises FrameError for several cores or devices without their host, which would be counted several times, and for
     rows of several metrics.
     """
     check_frame(frame)
@@ -152,7 +153,7 @@ def _of_whole(frame: AnyFrame, name: str) -> AnyFrame:
     if frame[name].nunique() > 1:
         one = repr(frame[name].iloc[0]) if name == "device" else 0
         raise FrameError(
-            f"the frame has several {name}s and no whole machine; frame[frame['{name}'] == {one}] is one of them"
+            f"the frame has several {name}s and no whole host; frame[frame['{name}'] == {one}] is one of them"
         )
     return frame
 

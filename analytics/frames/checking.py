@@ -42,7 +42,7 @@ def check_index(frame: object) -> None:
 
 
 def check_identity(frame: Any) -> None:
-    """Raise FrameError where a column tells machines apart that is not `user`: they would become one.
+    """Raise FrameError where a column tells hosts apart that is not `user`: they would become one.
 
     `frame` is of pandas or Dask, of which only the names of columns are looked at.
     """
@@ -55,7 +55,7 @@ def check_identity(frame: Any) -> None:
         others = [name for name in others if name in IDENTITIES]
     if others:
         raise FrameError(
-            f"expected the names of machines in the column user, got {', '.join(map(shown, others))}: "
+            f"expected the names of hosts in the column user, got {', '.join(map(shown, others))}: "
             f"frame.rename(columns={{{others[0]!r}: 'user'}}) names it, frame.drop(columns={others!r}) makes them one"
         )
 

@@ -13,9 +13,9 @@ column          dtype         what
 `os_type`,      category      of which system, or version of one, texts; there where users are grouped so
 `os_version`
 `metric`        category      of which metric of the catalogue; left out where `attrs["metric"]` says so alone
-`core`          Int64         which core, missing (`<NA>`) for the whole machine; left out where none is named
-`device`        category      which disk or interface, missing for the whole machine; left out where none is named
-`cores`         Int64         optional: how many the machine had at the time; `resample` leaves it out
+`core`          Int64         which core, missing (`<NA>`) for the whole host; left out where none is named
+`device`        category      which disk or interface, missing for the whole host; left out where none is named
+`cores`         Int64         optional: how many the host had at the time; `resample` leaves it out
 `count`         int64         samples, above 0
 `mean`          float64       in the unit of the metric; `1` is a share in [0, 1]
 `var`           float64       population variance, in the square of that unit
@@ -40,7 +40,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Known by these names to all that take and give frames.
 from analytics.frames.arguments import FrameError as FrameError  # noqa: PLC0414
 from analytics.frames.arguments import TooFewData as TooFewData  # noqa: PLC0414
 from analytics.frames.arguments import instance, shown
@@ -54,20 +53,16 @@ from analytics.frames.checking import (
 )
 from analytics.frames.columns import NUMBERS, Windows
 from analytics.frames.kernel import Histograms, Ints
+from analytics.frames.labels import GROUPS, LABELS, factorize_labels, taken
 from analytics.frames.packing import pack, unpack
 from analytics.frames.standins import standins
 from contract.histogram import LINEAR, Bins
 from contract.metrics import NAMES, Quantity
 
+# Known by these names to all that take and give frames.
+
 HISTOGRAM: Final = pd.ArrowDtype(pa.large_binary())
 """The dtype of the column `histogram`; `large` so that a column may exceed 2 GiB."""
-
-GROUPS: Final = ("user", "os_type", "os_version", "label")
-"""The columns that name whose windows they are."""
-LABELS: Final = (*GROUPS, "metric", "core", "device")
-"""The columns that tell series apart."""
-_NO_CORE: Final = np.iinfo(np.int64).max
-_NO_LABELS: Final = pd.DataFrame(index=[0])
 
 
 def utc(time_ms: Ints) -> pd.DatetimeIndex:
@@ -120,7 +115,7 @@ def _check_labels(labels: pd.DataFrame, series: Ints) -> None:
 def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[Windows, pd.DataFrame]:
     """The windows of a frame, and the labels of their series for `to_frame`.
 
-    Series are numbered in the order of user and core, the whole machine after its cores. Rows without samples are left
+    Series are numbered in the order of user and core, the whole host after its cores. Rows without samples are left
     out, as are columns that a frame of windows does not have. By default the windows have histograms where the frame
     has the column. With `histograms=False` they have none, which is quicker; with True they always have: rows without
     one stand for samples with their mean and variance (`analytics.frames.standins`) and count as approximated. Raises
@@ -138,77 +133,12 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
     return Windows(series=series, time=pd.DatetimeIndex(frame.index).asi8, **columns, histograms=stored), labels
 
 
-def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
-    """The number of each row's series among the different ones, and the labels of each, in order; a missing core last.
-
-    Names are in the order of texts, those of an ordered category in its own. Without labels all rows are of series 0.
-    """
-    there = {*frame.columns}
-    labels = {name: _ranked(frame[name]) for name in LABELS if name in there}
-    if not labels:
-        return np.zeros(len(frame), np.int64), _NO_LABELS
-    number = np.zeros(len(frame), np.int64)
-    for codes, ordered in labels.values():
-        number = number * (len(ordered) + 1) + codes
-    number, found = pd.factorize(number, sort=True)
-    named = {}
-    for name, (_, ordered) in reversed(labels.items()):
-        found, codes = np.divmod(found, len(ordered) + 1)
-        named[name] = _named(frame[name].dtype, ordered, codes)
-    return number, pd.DataFrame({name: named[name] for name in labels})
-
-
-def _ranked(column: "pd.Series[Any]") -> tuple[Ints, "pd.Index[Any]"]:
-    """The place of each label in an ordered index of them; what is missing is behind all."""
-    if column.name == "core":
-        try:
-            numbers = column.astype("Int64").to_numpy(np.int64, na_value=_NO_CORE)
-        except (ValueError, TypeError):
-            raise FrameError(f"expected whole numbers, or none, in core, got {column.dtype}") from None
-        codes, found = pd.factorize(numbers, sort=True)
-        ordered = pd.Index(found[found != _NO_CORE])
-    else:
-        coded = pd.Categorical(column)
-        codes, ordered = np.asarray(coded.codes, np.int64), coded.categories
-        if not coded.ordered and not ordered.is_monotonic_increasing:
-            rank = np.empty(len(ordered) + 1, np.int64)
-            order = np.argsort(ordered, kind="stable")
-            rank[order] = np.arange(len(ordered))
-            rank[-1] = -1
-            codes, ordered = rank[codes], ordered[order]
-    return np.where(codes < 0, len(ordered), codes), ordered
-
-
-def _named(dtype: Any, ordered: "pd.Index[Any]", codes: Ints) -> Any:
-    """The labels at some places of an ordered index, as a frame has them that had them in `dtype`."""
-    if pd.api.types.is_integer_dtype(dtype):
-        there = codes < len(ordered)
-        cores = np.where(there, ordered.to_numpy(np.int64).take(codes, mode="clip") if len(ordered) else 0, 0)
-        return pd.arrays.IntegerArray(cores, ~there)
-    used, codes = np.unique(codes, return_inverse=True)
-    used = used[used < len(ordered)]
-    names = pd.CategoricalDtype(ordered[used].astype("str"), ordered=getattr(dtype, "ordered", False))
-    return pd.Categorical.from_codes(np.where(codes < len(used), codes, -1), dtype=names)
-
-
-def taken(labels: pd.DataFrame, series: Ints) -> dict[str, Any]:
-    """The columns of labels of rows, given the series of each."""
-    columns: dict[str, Any] = {}
-    for name in LABELS:
-        if name in labels and name == "core":
-            columns[name] = labels[name].astype("Int64").array.take(series)
-        elif name in labels:
-            names = pd.Categorical(labels[name])
-            columns[name] = pd.Categorical.from_codes(np.asarray(names.codes)[series], dtype=names.dtype)
-    return columns
-
-
 def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str = "cpuLoadAvg") -> pd.DataFrame:
     """The frame of windows of plain measurements: a window of one sample for each, which is exactly its value.
 
     `values` has the index `time` (with a time zone), the column named by `value`, in the unit of the metric, and,
     where there are several users, `user`; rows without a value are left out. Raises FrameError for another index,
-    for machines that are named in another column, for an unknown metric, and for values outside the metric's range:
+    for hosts that are named in another column, for an unknown metric, and for values outside the metric's range:
     [0, 1] for shares, otherwise at least 0.
     """
     check_index(values)

@@ -6,8 +6,8 @@ rollups of the service's stores and the methods of this library all merge by `me
 
 Why not pandas for this too: 8,640 windows in 2,880 buckets take `merge` 0.4 ms; sums and extremes by `groupby`
 take 1.7 ms, half of what a month over HTTP takes altogether. Their histograms, of 60 bins each, take 5.8 ms; as rows of
-pandas, one a bin, a `groupby` takes 38 ms, and one of a combined key 18 ms. A day of 10,000 machines, 2.88 million
-windows in order of time, is put in order of machine and time in 114 ms (`order_of`); pandas' `ngroup` takes 702 ms.
+pandas, one a bin, a `groupby` takes 38 ms, and one of a combined key 18 ms. A day of 10,000 hosts, 2.88 million
+windows in order of time, is put in order of host and time in 114 ms (`order_of`); pandas' `ngroup` takes 702 ms.
 """
 
 import math

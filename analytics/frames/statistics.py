@@ -10,8 +10,9 @@ import pandas as pd
 from analytics.frames.arguments import number
 from analytics.frames.checking import numbers_of, with_samples
 from analytics.frames.columns import Windows
-from analytics.frames.frame import GROUPS, LABELS, FrameError, bins_of, unpacked, with_histograms
+from analytics.frames.frame import FrameError, bins_of, unpacked, with_histograms
 from analytics.frames.kernel import Floats, Histograms, merge_histograms
+from analytics.frames.labels import GROUPS, LABELS
 from analytics.frames.resampling import over_all_time
 from contract.histogram import Bins
 from contract.metrics import IDLEST_CORE, Statistic

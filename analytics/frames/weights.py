@@ -36,7 +36,7 @@ def weigh(frame: pd.DataFrame, weight: Weight = "hosts", *, cores: Cores = None)
     that sample every five minutes, and two cores count as much as 64. Here `count`, `approximated` and histograms of a
     user are multiplied by a whole number: for `hosts` what brings the median `count` of its rows to that of the user
     with most in a row; for `cores` that, times its number of cores. That is what the column `cores` of a row says, how
-    many the machine had at the time (`cores_at`), and where that is missing `cores`, by user, or
+    many the host had at the time (`cores_at`), and where that is missing `cores`, by user, or
     a frame with `user` and `cores`, `source.users()`. What is said of one user stays exactly as it was, unless its
     cores changed; what is said of several is by rows, that is by time where rows are buckets of one width (`resample`).
     Counts are weights then, no longer numbers of samples.
@@ -100,9 +100,9 @@ def multiplied(frame: pd.DataFrame, factors: Ints) -> pd.DataFrame:
 
 
 def cores_at(frame: pd.DataFrame, single: pd.DataFrame) -> "pd.Series[float]":
-    """How many cores the machine of each row of `frame` had at that time, NaN where that was not recorded.
+    """How many cores the host of each row of `frame` had at that time, NaN where that was not recorded.
 
-    `single` has rows of single cores, in buckets as long as those of the frame or longer: a machine had as many as it
+    `single` has rows of single cores, in buckets as long as those of the frame or longer: a host had as many as it
     has rows in the bucket, or in the one before, or else in the one after. Both have the column `user`.
     """
     single = single[single["core"].notna() & (single["core"].fillna(0) < IDLEST_CORE)]

@@ -1,4 +1,4 @@
-"""Who used the CPU: the processes and units of a machine, or of all, over a range."""
+"""Who used the CPU: the processes and units of a host, or of all, over a range."""
 
 from typing import Any, Literal
 
@@ -7,7 +7,8 @@ import pandas as pd
 from analytics.frames.arguments import FrameError, instance, one_of, shown, whole
 from analytics.frames.checking import check_index
 from analytics.sources.base import Moment, epoch_ms
-from analytics.sources.service import OTHERS, USE_KEYS, Client, is_others
+from analytics.sources.service import Client
+from analytics.sources.service_answers import OTHERS, USE_KEYS, is_others
 
 _NEEDED = {*USE_KEYS, "cpu_s", "busy_s"}
 
@@ -23,19 +24,19 @@ def who(
 ) -> pd.DataFrame:
     """Those that used most CPU time between `start` and `end`, the most first, and behind them all others together.
 
-    `source` is a service (`analytics.connect`), which is asked about one `host`, or about all machines without one; or
+    `source` is a service (`analytics.connect`), which is asked about one `host`, or about all hosts without one; or
     a frame over time that such a service answered (`service.who(..., rate="5m")`), whose buckets that start in the
     range are added up. `by` is not looked at then, for the frame has one already.
 
     The frame has the columns `name`, `user`, `unit`, `command`, `cpu_s` (CPU seconds) and `share`, of all CPU time that
     was used, so that they add up to 1; of a service also `at_most_s`, what each can have used at most, `resident_bytes`
-    and `machines`. The last row is called `others` and has no user. It is empty where no machine told of its processes.
+    and `machines`. The last row is called `others` and has no user. It is empty where no host told of its processes.
     Raises FrameError for a frame of another kind and another argument that is wrong, and what the service raises.
     """
     one_of(by, "by", ("process", "unit"))
     top = whole(top, "top", "a number of at least 1", lambda number: number >= 1)
     if host is not None:
-        instance(host, "host", str, "the name of a machine, or None for all")
+        instance(host, "host", str, "the name of a host, or None for all")
     begin_ms, end_ms = _moment_ms(start, "start"), _moment_ms(end, "end")
     if not isinstance(source, pd.DataFrame):
         if not isinstance(source, Client):

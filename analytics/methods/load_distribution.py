@@ -1,4 +1,4 @@
-"""How load is spread: over time (load-duration curves), and over the cores of a machine."""
+"""How load is spread: over time (load-duration curves), and over the cores of a host."""
 
 from typing import Any, Final, Literal
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, check_frame, example_of, gather, is_dask, of_machines
+from analytics.frames.aggregation import AnyFrame, check_frame, example_of, gather, is_dask, of_hosts
 from analytics.frames.arguments import check_by, number
 from analytics.frames.checking import numbers_of, with_samples
 from analytics.frames.columns import Windows
@@ -31,7 +31,7 @@ def load_duration_curve(frame: AnyFrame, *, by: Literal["user"] | None = None) -
     """
     check_by(by)
     shares_only(frame)
-    windows, labels = gather(of_machines(frame), None, labels=("user",) if by else (), what="load duration")
+    windows, labels = gather(of_hosts(frame), None, labels=("user",) if by else (), what="load duration")
     counts = counts_of(windows)
     share = counts[:, ::-1].cumsum(axis=1)[:, ::-1] / np.maximum(windows.count, 1)[:, None]
     # Without a key of time there is one window for each series, in order.
@@ -65,15 +65,15 @@ def core_imbalance(frame: AnyFrame, *, saturated: float = 0.9) -> AnyFrame:
     One row for each, index `time`, with `user` where the frame has it, and, of the cores' means, in [0, 1]:
 
     - `cores`: how many there are
-    - `mean`: of the machine, as the frame has it, otherwise of its cores
+    - `mean`: of the host, as the frame has it, otherwise of its cores
     - `lowest`, `highest`, `spread`: the least and the most loaded core, and the distance between them
     - `deviation`: the standard deviation over the cores (population)
-    - `variation`: that divided by their mean, the coefficient of variation; NaN for an idle machine
+    - `variation`: that divided by their mean, the coefficient of variation; NaN for an idle host
     - `busiest`: the number of the most loaded core, the lowest of equals
-    - `one_saturated`: whether a core is at `saturated` or above while the machine is below
+    - `one_saturated`: whether a core is at `saturated` or above while the host is below
 
     The mean of `one_saturated` is the share of time in which a single-threaded program may wait for its core although
-    the machine seems to have room. All of it is at the resolution of the windows: shorter ones tell more. Takes a
+    the host seems to have room. All of it is at the resolution of the windows: shorter ones tell more. Takes a
     frame of windows, or a Dask DataFrame whose result is then computed later; raises FrameError for a frame without
     cores.
     """
@@ -106,8 +106,8 @@ def _of_cores(frame: pd.DataFrame, saturated: float) -> pd.DataFrame:
     balance["variation"] = balance["deviation"] / np.where(centre > 0, centre, np.nan)
     highest = of_cores.sort_values("mean", ascending=False, kind="stable").drop_duplicates(keys).set_index(keys)["core"]
     balance["busiest"] = highest.reindex(balance.index).astype(np.int64)
-    machine = plain[plain["core"].isna()].groupby(keys, observed=True)["mean"].mean()
-    balance["mean"] = machine.reindex(balance.index).fillna(balance["mean"])
+    host = plain[plain["core"].isna()].groupby(keys, observed=True)["mean"].mean()
+    balance["mean"] = host.reindex(balance.index).fillna(balance["mean"])
     balance["one_saturated"] = (balance["highest"] >= saturated) & (balance["mean"] < saturated)
     answer: pd.DataFrame = balance.reset_index("user") if "user" in keys else balance
     return answer

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, gather, of_machines
+from analytics.frames.aggregation import AnyFrame, gather, of_hosts
 from analytics.frames.arguments import shown, zone_name
 from analytics.frames.frame import FrameError
 from analytics.frames.kernel import Floats, Ints
@@ -84,7 +84,7 @@ def odd_ones_out(
 
 
 def _days(frame: AnyFrame, tz: str | tzinfo) -> _Days:
-    frame = of_machines(frame)
+    frame = of_hosts(frame)
     if "user" not in frame.columns:
         raise FrameError("there are no users to compare with each other: fleet(by='user') has them")
     key = partial(_hour_of_two_days, tz=zone_name(tz))

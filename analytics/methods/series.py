@@ -6,10 +6,11 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, example_of, is_dask, of_machines
+from analytics.frames.aggregation import AnyFrame, example_of, is_dask, of_hosts
 from analytics.frames.checking import check_shares, number_column
-from analytics.frames.frame import GROUPS, FrameError
+from analytics.frames.frame import FrameError
 from analytics.frames.kernel import Floats, Ints
+from analytics.frames.labels import GROUPS
 from analytics.frames.progress import progress
 
 T = TypeVar("T")
@@ -39,13 +40,13 @@ class SeriesOfUsers(NamedTuple):
 
 
 def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
-    """The series of `column` of each user, of the whole machine where cores are told apart.
+    """The series of `column` of each user, of the whole host where cores are told apart.
 
     Raises FrameError for an index without a time zone, a column that is not there or has no numbers, or rows without a
     user.
     """
     check_column(frame, column)
-    frame = of_machines(frame)
+    frame = of_hosts(frame)
     times = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8
     values = frame[column].to_numpy(np.float64, na_value=np.nan)
     if "user" not in frame:

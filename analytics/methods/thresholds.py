@@ -1,4 +1,4 @@
-"""Saturation: for how much of the time machines are at or above a threshold."""
+"""Saturation: for how much of the time hosts are at or above a threshold."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, Key, bucket, example_of, of_machines, reduced
+from analytics.frames.aggregation import AnyFrame, Key, bucket, example_of, of_hosts, reduced
 from analytics.frames.arguments import check_by, duration_ms, number
 from analytics.frames.columns import NUMBERS, Windows
 from analytics.frames.frame import FrameError, from_frame
@@ -42,14 +42,14 @@ def saturation(
     check_by(by)
     rate_ms = None if rate is None else duration_ms(rate, "rate")
     shares_only(frame)
-    machines = of_machines(frame)
-    labels = ["user"] if by and "user" in machines.columns else []
-    wanted = [*labels, *NUMBERS, *(name for name in ("metric", "histogram") if name in machines.columns)]
-    if missing := [name for name in wanted if name not in machines.columns]:
+    hosts = of_hosts(frame)
+    labels = ["user"] if by and "user" in hosts.columns else []
+    wanted = [*labels, *NUMBERS, *(name for name in ("metric", "histogram") if name in hosts.columns)]
+    if missing := [name for name in wanted if name not in hosts.columns]:
         raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
     key = None if rate_ms is None else partial(bucket, rate_ms=rate_ms)
     work = partial(_counted, threshold=threshold, key=key, labels=labels, attrs=example_of(frame).attrs)
-    found = reduced(machines[wanted], work, partial(_joined, labels=labels), "saturation")
+    found = reduced(hosts[wanted], work, partial(_joined, labels=labels), "saturation")
     return _answer(found, labels, in_order=rate is not None)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, is_dask, of_machines
+from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, is_dask, of_hosts
 from analytics.frames.arguments import Duration, duration_ms, number, numbers
 from analytics.frames.frame import FrameError, bins_of, to_frame
 from analytics.frames.statistics import quantiles as quantiles_of
@@ -162,7 +162,7 @@ def fleet_trend(
     rate_ms = duration_ms(rate, "rate")
     quantiles = numbers(quantiles, "quantiles", "shares from 0 to 1 such as (0.1, 0.9)", lambda q: 0 <= q <= 1)
     confidence = _confidence(confidence)
-    frame = of_machines(frame)
+    frame = of_hosts(frame)
     key = partial(bucket, rate_ms=rate_ms)
     windows, _ = gather(frame, key, labels=(), what="trend of the samples")
     answer = to_frame(windows).drop(columns="histogram")

@@ -1,4 +1,4 @@
-"""Profiles of the week: how loaded machines are at each of its 168 hours, in a time zone of choice."""
+"""Profiles of the week: how loaded hosts are at each of its 168 hours, in a time zone of choice."""
 
 from datetime import tzinfo
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, Merged, check_frame, example_of, gather, is_dask, of_machines
+from analytics.frames.aggregation import AnyFrame, Merged, check_frame, example_of, gather, is_dask, of_hosts
 from analytics.frames.arguments import check_by, zone_name
 from analytics.frames.columns import Windows
 from analytics.frames.frame import FrameError, bins_of
@@ -60,7 +60,7 @@ def merged_weeks(
     check_frame(frame)
     tz = zone_name(tz)
     check_by(by)
-    frame = of_machines(frame)
+    frame = of_hosts(frame)
     _fine_enough(frame)
     key = partial(_hour_of_two_weeks if halves else _hour_of_week, tz=tz)
     return gather(frame, key, labels=("user",) if by else (), histograms=histograms, what="profile of the week")

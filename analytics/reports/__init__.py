@@ -1,1 +1,1 @@
-"""Reports on a fleet and on single machines, as HTML, PDF, PNG, Markdown or JSON."""
+"""Reports on a fleet and on single hosts, as HTML, PDF, PNG, Markdown or JSON."""

@@ -11,9 +11,8 @@ from analytics.frames.frame import by_user
 from analytics.frames.gaps import step_of
 from analytics.frames.resampling import resample
 from analytics.frames.weights import cores_at, cores_or_now, equal_weights, weigh
-from analytics.reports.annotations import ReportAnnotation, annotations_of
-from analytics.reports.use import CpuUse, use_of
-from analytics.sources.machines import single_cores
+from analytics.reports.context import CpuUse, ReportAnnotation, annotations_of, use_of
+from analytics.sources.base import single_cores
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
 if TYPE_CHECKING:
@@ -29,25 +28,25 @@ class Fineness:
     """Limits of what is asked for."""
 
     buckets: int
-    """Of one machine."""
+    """Of one host."""
     windows: int
-    """Of all machines together, in buckets of an hour or longer."""
+    """Of all hosts together, in buckets of an hour or longer."""
     fine_windows: int
     """The same, in shorter buckets."""
 
-    def rate_ms(self, span_ms: int, machines_ms: float) -> int:
-        """The width of the shortest buckets within the limits, for a range of `span_ms` in which all machines together
-        were there for `machines_ms`.
+    def rate_ms(self, span_ms: int, hosts_ms: float) -> int:
+        """The width of the shortest buckets within the limits, for a range of `span_ms` in which all hosts together
+        were there for `hosts_ms`.
         """
-        return next((rate for rate in _RATES_MS if self._allows(rate, span_ms, machines_ms)), _RATES_MS[-1])
+        return next((rate for rate in _RATES_MS if self._allows(rate, span_ms, hosts_ms)), _RATES_MS[-1])
 
-    def _allows(self, rate_ms: int, span_ms: int, machines_ms: float) -> bool:
+    def _allows(self, rate_ms: int, span_ms: int, hosts_ms: float) -> bool:
         windows = self.fine_windows if rate_ms < HOUR_MS else self.windows
-        return span_ms / rate_ms <= self.buckets and machines_ms / rate_ms <= windows
+        return span_ms / rate_ms <= self.buckets and hosts_ms / rate_ms <= windows
 
 
-MACHINES = Fineness(buckets=900, windows=1_000_000, fine_windows=200_000)
-"""Of each machine: an hour is fine enough where there are many."""
+HOSTS = Fineness(buckets=900, windows=1_000_000, fine_windows=200_000)
+"""Of each host: an hour is fine enough where there are many."""
 TOTAL = Fineness(buckets=10_080, windows=12_000_000, fine_windows=12_000_000)
 """Of all together: five weeks in steps of five minutes; so many windows does the source merge for that."""
 
@@ -76,7 +75,7 @@ class ReportQuestion:
     compare_ms: int | None = None
     """Compare so much time at the end with as much before it; the two halves where it is None."""
     target: float = 0.8
-    """The utilization that a machine should rarely exceed, a share."""
+    """The utilization that a host should rarely exceed, a share."""
     tz: str = "UTC"
     """The time zone whose hours, days and weeks are looked at."""
 
@@ -86,18 +85,18 @@ class Data:
     """Windows in a range of time, as `analytics.frames.frame` describes them, with histograms."""
 
     windows: pd.DataFrame
-    """Of each machine, with the column `user`, in buckets of `rate_ms`; in a fleet weighed by cores where those of
-    every machine are known, otherwise `analytics.equal_weights`. The column `cores` says how many the machine had at
+    """Of each host, with the column `user`, in buckets of `rate_ms`; in a fleet weighed by cores where those of
+    every host are known, otherwise `analytics.equal_weights`. The column `cores` says how many the host had at
     the time, else has now; missing where neither is known."""
     total: pd.DataFrame
-    """Of all machines together, in buckets of `total_rate_ms`; of the machine where the report is on one. Of a fleet it
+    """Of all hosts together, in buckets of `total_rate_ms`; of the host where the report is on one. Of a fleet it
     may lack histograms."""
     samples: pd.DataFrame
-    """How many samples of each machine there are, and how many of them are `approximated`; index `user`."""
+    """How many samples of each host there are, and how many of them are `approximated`; index `user`."""
     cores: pd.DataFrame | None
-    """Of each core of the one machine, with the column `core`; None for a fleet, and where cores were not reported."""
+    """Of each core of the one host, with the column `core`; None for a fleet, and where cores were not reported."""
     users: pd.DataFrame
-    """What is known of the machines; index `user`."""
+    """What is known of the hosts; index `user`."""
     rate_ms: int
     total_rate_ms: int
     start_ms: int
@@ -110,14 +109,14 @@ class Data:
     tz: str = "UTC"
     """The time zone whose hours, days and weeks are looked at."""
     annotations: tuple[ReportAnnotation, ...] = ()
-    """About the machine, or any of the fleet, by time; from an hour before the range on."""
+    """About the host, or any of the fleet, by time; from an hour before the range on."""
     use: CpuUse | None = None
     """Who used the CPU; None where that is not known."""
 
     @property
-    def machine_cores(self) -> "pd.Series[float] | None":
-        """The cores of each machine over its time in the range, index `user`; None where those of one are not known:
-        then machines count alike.
+    def host_cores(self) -> "pd.Series[float] | None":
+        """The cores of each host over its time in the range, index `user`; None where those of one are not known:
+        then hosts count alike.
         """
         return mean_cores(self.windows)
 
@@ -128,7 +127,7 @@ class Data:
 
     @property
     def rate(self) -> str:
-        """The width of a machine's bucket."""
+        """The width of a host's bucket."""
         return format_duration(self.rate_ms)
 
 
@@ -137,14 +136,14 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
     users = by_user(source.users())
     start_ms, end_ms = _range(
         users, question, partial(source.fleet, histograms=False),
-        "the source holds no machines yet; start an agent, or load the demo",
+        "the source holds no hosts yet; start an agent, or load the demo",
     )  # fmt: skip
     seen = users[(_ms(users["last_seen"]) > start_ms) & (_ms(users["first_seen"]) < end_ms)]
     spans = (_ms(seen["last_seen"]).clip(upper=end_ms) - _ms(seen["first_seen"]).clip(lower=start_ms)).clip(lower=1)
-    rate_ms = MACHINES.rate_ms(end_ms - start_ms, float(spans.sum()))
+    rate_ms = HOSTS.rate_ms(end_ms - start_ms, float(spans.sum()))
     windows = source.fleet(by="user", start=start_ms, end=end_ms, rate=format_duration(rate_ms), weight="cores")
     if windows.empty:
-        raise NothingThere("no machine reported in this time; ask for another --start and --end, or a longer --last")
+        raise NothingThere("no host reported in this time; ask for another --start and --end, or a longer --last")
     samples = _samples(windows)
     windows = _with_cores(windows, users)
     weighted = weigh(windows, "cores") if _all_known(windows) else equal_weights(windows)
@@ -184,7 +183,7 @@ def _with_cores(windows: pd.DataFrame, users: pd.DataFrame) -> pd.DataFrame:
 
 
 def _all_known(windows: pd.DataFrame) -> bool:
-    """Whether it is known of every window how many cores its machine had."""
+    """Whether it is known of every window how many cores its host had."""
     return "cores" in windows and bool(windows["cores"].notna().all())
 
 
@@ -194,7 +193,7 @@ def _sized_as(weighted: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _coarser(windows: pd.DataFrame, rate_ms: int) -> pd.DataFrame:
-    """The windows in longer buckets, each with the cores that its machine had at the end of it."""
+    """The windows in longer buckets, each with the cores that its host had at the end of it."""
     longer: pd.DataFrame = resample(windows, format_duration(rate_ms))
     return longer.assign(cores=cores_in(windows, longer, rate_ms)) if "cores" in windows else longer
 
@@ -215,18 +214,18 @@ def mean_cores(windows: pd.DataFrame) -> "pd.Series[float] | None":
 
 
 def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
-    """The data of one machine's report. Raises NothingThere, and what the source raises."""
+    """The data of one host's report. Raises NothingThere, and what the source raises."""
     users = by_user(source.users())
     if user not in users.index:
-        raise NothingThere(f"no machine is named {user!r}; `loadlens-analytics users` lists those there are")
+        raise NothingThere(f"no host is named {user!r}; `loadlens-analytics users` lists those there are")
     users = users.loc[[user]]
     seen = partial(source.history, user, histograms=False)
-    start_ms, end_ms = _range(users, question, seen, "this machine has not reported yet")
-    rate_ms = min(HOUR_MS, MACHINES.rate_ms(end_ms - start_ms, end_ms - start_ms))
+    start_ms, end_ms = _range(users, question, seen, "this host has not reported yet")
+    rate_ms = min(HOUR_MS, HOSTS.rate_ms(end_ms - start_ms, end_ms - start_ms))
     total_ms = min(rate_ms, TOTAL.rate_ms(end_ms - start_ms, end_ms - start_ms))
     total = source.history(user, start=start_ms, end=end_ms, rate=format_duration(total_ms))
     if total.empty:
-        raise NothingThere("the machine reported nothing in this time; ask for another --start and --end")
+        raise NothingThere("the host reported nothing in this time; ask for another --start and --end")
     total, total_ms = _as_reported(total.drop(columns=["user", "core"], errors="ignore"), total_ms)
     rate_ms = max(rate_ms, total_ms)
     cores = single_cores(source, user, start=start_ms, end=end_ms, rate=format_duration(rate_ms))

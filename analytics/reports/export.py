@@ -19,7 +19,7 @@ from contract.times import format_instant
 
 
 def encoded(report: ReportDocument, form: ReportForm, *, user_path: str | None = None) -> bytes:
-    """The report in a form; on a page names of machines link to `user_path` and the name.
+    """The report in a form; on a page names of hosts link to `user_path` and the name.
 
     Raises analytics.reports.browser.BrowserError where a PDF or PNG cannot be made.
     """

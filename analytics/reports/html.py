@@ -32,7 +32,7 @@ _RIGHT: tuple[Kind, ...] = ("share", "number", "change", "time")
 def render(report: ReportDocument, *, theme: Theme = "auto", user_path: str | None = None) -> str:
     """The page.
 
-    `theme` is what it looks like at first; `auto` follows the reader's system. Names of machines in tables become links
+    `theme` is what it looks like at first; `auto` follows the reader's system. Names of hosts in tables become links
     where `user_path` says to where: it is followed by the name.
     """
     return (

@@ -1,4 +1,4 @@
-"""From a source to a finished report, on the fleet or on one machine, in any form."""
+"""From a source to a finished report, on the fleet or on one host, in any form."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from analytics.sources.base import Source
 
 
-def machines(data: Data) -> pd.DataFrame:
-    """A row a machine, index `user`, the busiest first.
+def hosts(data: Data) -> pd.DataFrame:
+    """A row a host, index `user`, the busiest first.
 
     Of all samples in the range: `mean`, the quantiles `p50`, `p95` and `p99`, `max`, and `above`, the share of samples
     above the target, which is at least `surely_above`; all shares. `samples`, what they count for (`weight`), and
@@ -55,7 +55,7 @@ _ORDER = ("act", "watch", "note")
 
 def fleet_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
     """What there is to say of a fleet; `source` names where the data come from."""
-    table = machines(data)
+    table = hosts(data)
     advice = advise(data, table)
     parts = [
         timeline.fleet_timeline(data, table),
@@ -68,13 +68,13 @@ def fleet_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
         one_or_nothing("what is to come", lambda: capacity.expected_load(data)),
         one_or_nothing("sizes", lambda: capacity.fleet_sizes(data, table, advice)),
         one_or_nothing("which fit together", lambda: capacity.fleet_pairs(data, advice)),
-        Part(Section("machines", "All machines", parts=[_all(table, data, advice)])),
+        Part(Section("machines", "All hosts", parts=[_all(table, data, advice)])),
     ]
     return assembled(
         parts,
         data,
         title="Fleet report",
-        subject=f"{plural(len(table), 'machine')}, {moment(data.start_ms)} to {moment(data.end_ms)}",
+        subject=f"{plural(len(table), 'host')}, {moment(data.start_ms)} to {moment(data.end_ms)}",
         made_ms=made_ms,
         facts=[("Source", source), *coverage.facts(data, table)],
         findings=coverage.findings(data, table),
@@ -102,7 +102,7 @@ def assembled(
 
 def _all(table: "pd.DataFrame", data: Data, advice: Advice) -> ReportTable:
     columns = [
-        ReportColumn("machine", "user"),
+        ReportColumn("host", "user"),
         ReportColumn("mean", "share"),
         ReportColumn("median", "share"),
         ReportColumn("95th percentile", "share"),
@@ -117,27 +117,27 @@ def _all(table: "pd.DataFrame", data: Data, advice: Advice) -> ReportTable:
     shown = shown.assign(last=shown["last"] + data.rate_ms, advice=advice.kinds)
     rows = [[user, *(value if isinstance(value, int | str) else float(value) for value in row)]
             for user, *row in shown.itertuples(name=None)]  # fmt: skip
-    title = f"{all_of(len(table))} machines" if len(table) > 1 else "The machine"
+    title = f"{all_of(len(table))} hosts" if len(table) > 1 else "The host"
     return ReportTable("all-machines", title, columns, rows, folded=len(table) > 1)
 
 
 def user_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
-    """What there is to say of one machine; `source` names where the data come from."""
-    table = machines(data)
+    """What there is to say of one host; `source` names where the data come from."""
+    table = hosts(data)
     [user] = table.index
     advice = advise(data, table)
     coming = one_or_nothing("what is to come", lambda: capacity.expected_load(data))
     calm = all(finding.severity == "note" for finding in coming.findings)
     parts = [
-        timeline.machine_timeline(data),
+        timeline.host_timeline(data),
         use.cpu_use(data),
         one_or_nothing("what changed", lambda: changes.what_changed(data)),
-        timeline.machine_load(data, table, advice),
+        timeline.host_load(data, table, advice),
         one_or_nothing("cores", lambda: capacity.core_balance(data, advice)),
         one_or_nothing("the hours of the week", lambda: patterns.hours_of_week(data)),
         one_or_nothing("anomalies", lambda: patterns.total_anomalies(data)),
         coming,
-        one_or_nothing("its size", lambda: capacity.machine_size(data, advice, calm=calm)),
+        one_or_nothing("its size", lambda: capacity.host_size(data, advice, calm=calm)),
     ]
     return assembled(
         parts,
@@ -151,7 +151,7 @@ def user_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
 
 
 def _itself(data: Data) -> list[tuple[str, str]]:
-    """What the machine says of itself, as far as it does."""
+    """What the host says of itself, as far as it does."""
     [known] = data.users.to_dict("records")
     told = [("Operating system", ("os_type", "os_version")), ("Cores", ("cores",))]
     facts = []
@@ -162,12 +162,12 @@ def _itself(data: Data) -> list[tuple[str, str]]:
 
 
 def fleet(source: "Source", question: ReportQuestion, *, made_ms: int, named: str) -> ReportDocument:
-    """The report on all machines of `source`, which is `named` so. Raises NothingThere, and what the source raises."""
+    """The report on all hosts of `source`, which is `named` so. Raises NothingThere, and what the source raises."""
     data: Data = of_fleet(source, question)
     return fleet_report(data, made_ms=made_ms, source=named)
 
 
 def user(source: "Source", user_id: str, question: ReportQuestion, *, made_ms: int, named: str) -> ReportDocument:
-    """The report on one machine. Raises NothingThere, and what the source raises."""
+    """The report on one host. Raises NothingThere, and what the source raises."""
     data: Data = of_user(source, user_id, question)
     return user_report(data, made_ms=made_ms, source=named)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Severity = Literal["act", "watch", "note"]
 """Something to do now; something to keep an eye on; something to know."""
 Kind = Literal["text", "user", "share", "number", "time", "change"]
-"""How a cell reads: as it is, as the name of a machine, a share in percent, a number, a moment in UTC (epoch
+"""How a cell reads: as it is, as the name of a host, a share in percent, a number, a moment in UTC (epoch
 milliseconds), a difference of shares in percentage points."""
 Cell = str | float | int | None
 ReportForm = Literal["html", "pdf", "png", "md", "json"]
@@ -57,7 +57,7 @@ class Finding:
     """What to do about it; nothing where there is nothing to do."""
     numbers: Numbers = field(default_factory=dict)
     everyone: ReportTable | None = None
-    """All machines that it is about, where it names only some."""
+    """All hosts that it is about, where it names only some."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ _UNITS = ((DAY_MS, "day"), (HOUR_MS, "hour"), (60_000, "minute"), (1000, "second
 
 
 def named(user: str) -> str:
-    """A machine's name in a sentence."""
+    """A host's name in a sentence."""
     return quoted(user)
 
 
@@ -61,7 +61,7 @@ def count(value: float) -> str:
 
 
 def plural(number: int, thing: str, things: str = "") -> str:
-    """Such as `1 machine`, `3,079 machines`."""
+    """Such as `1 host`, `3,079 hosts`."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analytics.sources.async_service import AsyncClient
     from analytics.sources.base import Source
+    from analytics.sources.service import AsyncClient
     from analytics.sources.service_api import Patience
 
 
@@ -37,8 +37,7 @@ def connect_async(
 ) -> "AsyncClient":
     """A running service, each of whose questions is awaited. Raises ValueError for what is not an http(s) address."""
     _check(url, token, patience)
-    from analytics.sources.async_service import AsyncClient
-    from analytics.sources.service import Client
+    from analytics.sources.service import AsyncClient, Client
     from analytics.sources.service_api import IMPATIENT
 
     return AsyncClient(Client(url, token, patience=patience or IMPATIENT, ca_file=ca_file))

@@ -10,12 +10,13 @@ from pandas.api.types import union_categoricals
 
 from analytics.frames.progress import progress
 from analytics.frames.resampling import RAW_MS
-from analytics.frames.tiers import RAW, Piece
-from analytics.sources.base import Asked, Found, WindowedSource, metrics_of, users_of
+from analytics.frames.tiers import RAW, Piece, Rolled, pieces
+from analytics.sources.base import users_of
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import InfluxClient
-from analytics.sources.influx_points import Cores, Points, Rolled, frame_of, pieces, select
+from analytics.sources.influx_points import Cores, Points, frame_of, select
 from analytics.sources.influx_state import state_of
+from analytics.sources.windowed import Asked, Found, WindowedSource, metrics_of
 from contract.devices import Names
 from contract.influx import TIERS, USER_ID, USERS, fields_of, identifier, measurement_of, tag_literal, tag_value
 from contract.metrics import QUANTITIES, TYPE_OF, Cpu, type_name
@@ -60,7 +61,7 @@ class Influx(WindowedSource):
         """Connections are let go of when they are not used."""
 
     def _windows(self, asked: Asked) -> Found:
-        start, end, machines = self._range(asked)
+        start, end, hosts = self._range(asked)
         numbers = {} if asked.device is None else self._devices(asked)
         core = asked.core
         if asked.device is not None:
@@ -73,7 +74,7 @@ class Influx(WindowedSource):
             for piece in self._pieces(start, end, asked.rate_ms)
             for kind in kinds
             for step in Points(asked.quantity, piece.tier, piece.start_ms, piece.end_ms, users, kind).steps(
-                machines, generation
+                hosts, generation
             )
         ]
         parts = [self._frame(Points(asked.quantity, RAW, start, start, users, kinds[0]), asked)]
@@ -104,15 +105,15 @@ class Influx(WindowedSource):
         return frame
 
     def _range(self, asked: Asked) -> tuple[int, int, int]:
-        """From when until when, and how many machines are asked for."""
-        start, end, machines = asked.start_ms, asked.end_ms, 1
+        """From when until when, and how many hosts are asked for."""
+        start, end, hosts = asked.start_ms, asked.end_ms, 1
         if start is None or end is None or asked.user is None:
             seen = self.users()
             first, last = (seen[name].dt.as_unit("ms").astype("int64") for name in ("first_seen", "last_seen"))
             start = int(first.min()) if start is None and len(seen) else start or 0
             end = int(last.max()) + 1 if end is None and len(seen) else end or 0
-            machines = len(seen) if asked.user is None else 1
-        return start, end, machines
+            hosts = len(seen) if asked.user is None else 1
+        return start, end, hosts
 
     def _pieces(self, start_ms: int, end_ms: int, rate_ms: int | None) -> Iterator[Piece]:
         """The plan of a range, of windows alone where no rollup can serve the rate."""

@@ -6,7 +6,7 @@ the service's store.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.kernel import Ints
 from analytics.frames.reported import frame_of_reported
-from analytics.frames.tiers import RAW, Piece, plan
+from analytics.frames.tiers import NEVER_MS, RAW
 from analytics.sources.influx_client import InfluxClient
 from contract.influx import (
     CORE,
@@ -25,7 +25,6 @@ from contract.influx import (
     ORIGINAL_OBSERVATIONS,
     PART,
     STAND_IN_CORES,
-    TIERS,
     USER_ID,
     between,
     fields_of,
@@ -47,13 +46,11 @@ _FEW: Final = 100
 _LONG: Final = 19
 """Digits that are too many for a number of 64 bits."""
 """Up to so many users are named in a statement; of more, everybody's rows are read."""
-NEVER_MS: Final = 1 << 60
-"""A time for ever in the future, epoch ms."""
 _LABEL: Final = pa.dictionary(pa.int32(), pa.string())
 
 
 Cores = int | Literal["whole", "each"]
-"""The whole machine, each core by itself, or one core."""
+"""The whole host, each core by itself, or one core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +73,12 @@ class Points:
     original: bool = True
     """Whether points of the original may be among them, which have the idlest and the busiest core beside the whole."""
 
-    def steps(self, machines: int, generation: int = 1) -> Iterator[Self]:
-        """The same in parts that are asked for at once, so that memory holds the rows of so many `machines`.
+    def steps(self, hosts: int, generation: int = 1) -> Iterator[Self]:
+        """The same in parts that are asked for at once, so that memory holds the rows of so many `hosts`.
 
         `generation` is that of InfluxDB: version 3 answers no statement that touches many files.
         """
-        width = max(_ROWS * (self.tier or _WINDOW_MS) // max(machines, 1), self.tier, _MIN_STEP_MS)
+        width = max(_ROWS * (self.tier or _WINDOW_MS) // max(hosts, 1), self.tier, _MIN_STEP_MS)
         width = min(width, longest_ms(self.tier, generation))
         for start in range(self.start_ms, self.end_ms, width):
             yield replace(self, start_ms=start, end_ms=min(start + width, self.end_ms))
@@ -93,54 +90,6 @@ def longest_ms(tier: int, generation: int) -> int:
     InfluxDB 3 has a file of each measurement for ten minutes, and Core refuses what touches more than 432.
     """
     return NEVER_MS if generation < 3 else _FILES * max(tier, _FILE_MS)
-
-
-class Rolled(NamedTuple):
-    """What the rollups of a database have."""
-
-    since_ms: int
-    """Before this they lack some windows."""
-    through_ms: Mapping[int, int]
-    """By tier: from here on there are no buckets yet. A coarser tier ends no later than a finer one."""
-
-    @classmethod
-    def nothing(cls) -> Self:
-        """Of a database without rollups."""
-        return cls(NEVER_MS, dict.fromkeys(TIERS, NEVER_MS))
-
-
-def pieces(start_ms: int, end_ms: int, step_ms: int, rolled: Rolled, cuts: Sequence[int] = ()) -> Iterator[Piece]:
-    """The plan of a range (`analytics.frames.tiers`): only of buckets that are there, none of which spans a cut."""
-    found: list[Piece] = []
-    for tiers, last_ms in _stretches(rolled):
-        until_ms = min(last_ms, end_ms)
-        if start_ms < until_ms:
-            found += plan(start_ms, until_ms, step_ms, tiers, cuts)
-            start_ms = until_ms
-    return _joined(found)
-
-
-def _stretches(rolled: Rolled) -> Iterator[tuple[tuple[int, ...], int]]:
-    """The tiers there are, and until when: none at first, then all, then ever fewer."""
-    yield (), rolled.since_ms
-    tiers = tuple(TIERS)
-    for number in range(len(tiers), 0, -1):
-        yield tiers[:number], rolled.through_ms[tiers[number - 1]]
-    yield (), NEVER_MS
-
-
-def _joined(found: Sequence[Piece]) -> Iterator[Piece]:
-    """Pieces of one tier that follow each other as one."""
-    waiting: Piece | None = None
-    for piece in found:
-        if waiting and (piece.tier, piece.start_ms) == (waiting.tier, waiting.end_ms):
-            waiting = Piece(piece.tier, waiting.start_ms, piece.end_ms)
-            continue
-        if waiting:
-            yield waiting
-        waiting = piece
-    if waiting:
-        yield waiting
 
 
 def condition(users: Sequence[str], start_ms: int, end_ms: int) -> str:

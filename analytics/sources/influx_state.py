@@ -4,8 +4,8 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
+from analytics.frames.tiers import NEVER_MS, Rolled
 from analytics.sources.influx_client import InfluxClient
-from analytics.sources.influx_points import NEVER_MS, Rolled
 from contract.influx import (
     OWNER,
     PARTS,

@@ -153,7 +153,7 @@ class Operations(ServiceApi):
         self, *, start: str | int | None = None, end: str | int | None = None, tags: Sequence[str] = (),
         user: str | None = None,
     ) -> list[Document]:  # fmt: skip
-        """What is said of the moments of a range, by time: with all of these tags, about this machine."""
+        """What is said of the moments of a range, by time: with all of these tags, about this host."""
         params = {"start": start, "end": end, "tag": list(tags) or None, "user": user, "limit": 1000}
         return self._list("annotations", "annotations", params)
 
@@ -181,7 +181,7 @@ class Operations(ServiceApi):
         self, user: str | None = None, *, days: Sequence[str] | None = None, at: str = "06:00", tz: str = "UTC",
         last: str = "7d", target: float = 0.8,
     ) -> Document:  # fmt: skip
-        """Have the service make a report on one machine, or on the fleet, on days (`mon` ...) at a time of a place."""
+        """Have the service make a report on one host, or on the fleet, on days (`mon` ...) at a time of a place."""
         document: Document = {"user": user, "at": at, "tz": tz, "last": last, "target": target}
         if days is not None:
             document["days"] = list(days)
@@ -215,27 +215,27 @@ class Operations(ServiceApi):
         last: str | None = None, compare: str | None = None, target: float | None = None,
         form: Literal["html", "md", "json"] = "html",
     ) -> bytes:  # fmt: skip
-        """The report to read on one machine, or on the fleet."""
+        """The report to read on one host, or on the fleet."""
         path = "/reports/fleet" if user is None else f"/reports/users/{path_segment(user)}"
         params = {"start": start, "end": end, "last": last, "compare": compare, "target": target}
         return self.call("GET", path, params=params, headers={"Accept": _FORMS[form]}, patience=self.patience).body
 
     def analysis(self, user: str, kind: str, **parameters: str | int) -> Document:
-        """What a method says of one machine: `kind` is anomalies, changes, forecast, size or week (docs/api.md)."""
+        """What a method says of one host: `kind` is anomalies, changes, forecast, size or week (docs/api.md)."""
         return self._document(f"analysis/{path_segment(kind)}/byUser/{path_segment(user)}", parameters)
 
     def who_document(
         self, host: str | None = None, *, start: str | int | None = None, end: str | int | None = None,
         by: Literal["process", "unit"] = "process", top: int = 5, rate: str | None = None,
     ) -> Document:  # fmt: skip
-        """Who used the CPU of a machine, or of all, in a range, as docs/api.md has it; `rate` asks for buckets too."""
+        """Who used the CPU of a host, or of all, in a range, as docs/api.md has it; `rate` asks for buckets too."""
         params = {"host": host, "start": start, "end": end, "by": by, "top": top, "resample_rate": rate}
         return self._document("who", params)
 
     def backtest(self, rule: str | Mapping[str, Any], start: str, end: str, *, user: str = "*") -> Document:
         """When a rule, given by name or as a definition, would have fired in a range.
 
-        Of the machines that `user` means: an id, a pattern, or labels such as `role=web`.
+        Of the hosts that `user` means: an id, a pattern, or labels such as `role=web`.
         """
         some = {} if user == "*" else {"user": user}
         asked = (
@@ -246,7 +246,7 @@ class Operations(ServiceApi):
         return dict(self.call("POST", "backtests", asked, patience=self.patience).document())
 
     def fleet_picture(self, **parameters: str | int) -> bytes:
-        """All machines over time as pixels of a heat map, as docs/api.md describes its bytes."""
+        """All hosts over time as pixels of a heat map, as docs/api.md describes its bytes."""
         return self._asked_for("fleet/picture", parameters).body
 
     def identity(self) -> Document:

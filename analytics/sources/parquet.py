@@ -8,20 +8,19 @@ windows
     name the `metric`; without it they are of the CPU. Shares are in [0, 1]: percent is refused.
 measurements
     A moment in `time`, `timestamp` or `date`; a number in `utilization` or `value` (a share in [0, 1]), or in
-    `utilization_percent`, `cpu_util_percent` or `percent`; and, where there are several machines, their names in
+    `utilization_percent`, `cpu_util_percent` or `percent`; and, where there are several hosts, their names in
     `user`, `user_id`, `host`, `hostname`, `machine`, `machine_id`, `instance` or `group`, the first of these that is
     there. Each is taken as a window of one sample of CPU utilization. Another column of texts is refused where none of
-    these is there: machines that it tells apart would become one.
+    these is there: hosts that it tells apart would become one.
 
 Moments are timestamps, or whole numbers of epoch milliseconds; without an offset they are UTC. All files of a folder,
 and of the folders in it, are one source. A folder may be wherever fsspec reaches, such as `s3://bucket/export`.
 """
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -29,60 +28,33 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.frames.aggregation import AnyFrame, in_threads
-from analytics.frames.arrow import frame_of, schema_of, table_of
 from analytics.frames.checking import with_samples
 from analytics.frames.columns import NUMBERS
+from analytics.frames.exchange import frame_of, schema_of, table_of
 from analytics.frames.frame import FrameError, frame_of_values, in_order, with_histograms
 from analytics.frames.progress import progress
 from analytics.frames.resampling import regrouped, resample
-from analytics.sources.base import Asked, Found, WindowedSource, metrics_of, users_of
+from analytics.sources.base import users_of
+from analytics.sources.parquet_files import (
+    PERCENTS,
+    SHARES,
+    TIMES,
+    USERS,
+    FilePlace,
+    FoundFile,
+    far_files,
+    found_file,
+    near_files,
+)
+from analytics.sources.windowed import Asked, Found, WindowedSource, metrics_of
 from contract.metrics import NAMES, Quantity
 from contract.times import format_duration, parse_timestamp
 
-_TIMES: Final = ("time", "timestamp", "date")
-_SHARES: Final = ("utilization", "value")
-_PERCENTS: Final = ("utilization_percent", "cpu_util_percent", "percent")
-_USERS: Final = ("user", "user_id", "host", "hostname", "machine", "machine_id", "instance", "group")
 _ROUNDING: Final = 1e-9
-_KNOWN: Final = {
-    *_TIMES,
-    *_SHARES,
-    *_PERCENTS,
-    *_USERS,
-    "core",
-    "device",
-    "histogram",
-    "os_type",
-    "os_version",
-    "metric",
-    "unit",
-}
-"""Columns whose meaning is known; any other that holds texts may tell machines apart."""
 
 
 _MANY_ROWS: Final = 1_000_000
 """More than that are merged file by file while they are read, as far as is asked for."""
-
-
-class _FilePlace(NamedTuple):
-    path: Path | str
-    files: Any = None
-    """The file system of fsspec; None for this machine's files."""
-
-
-class _File(NamedTuple):
-    path: Path | str
-    schema: pa.Schema
-    metric: str
-    rows: int
-    files: Any = None
-
-    @property
-    def has_windows(self) -> bool:
-        return all(name in self.schema.names for name in NUMBERS)
-
-    def column(self, names: Sequence[str]) -> str | None:
-        return next((name for name in names if name in self.schema.names), None)
 
 
 class Files(WindowedSource):
@@ -98,14 +70,14 @@ class Files(WindowedSource):
         With `files`, a file system of fsspec, it is one file there.
         """
         if files is not None:
-            places = [_FilePlace(path, files)]
+            places = [FilePlace(path, files)]
         elif isinstance(path, str):
-            places = _far(path)
+            places = far_files(path)
         else:
-            places = _near(path)
+            places = near_files(path)
         if not places:
             raise FileNotFoundError(f"{path} has no file that ends in .parquet")
-        self._files = [_opened(one) for one in places]
+        self._files = [found_file(one) for one in places]
 
     def dask_frame(self, metric: str = "cpuLoadAvg", *, histograms: bool = True) -> AnyFrame:
         """The windows of all users as a Dask DataFrame, a partition for each file, read when it is wanted.
@@ -115,14 +87,14 @@ class Files(WindowedSource):
         import dask.dataframe as dd
         from dask.dataframe.utils import clear_known_categories
 
-        places = [_FilePlace(file.path, file.files) for file in self._of(NAMES[metric].quantity)]
+        places = [FilePlace(file.path, file.files) for file in self._of(NAMES[metric].quantity)]
         read = partial(_partition, metric=metric, histograms=histograms)
         example = clear_known_categories(read(places[0]).iloc[:0])  # type: ignore[no-untyped-call]
         return dd.from_map(read, places, meta=example)  # type: ignore[no-untyped-call]
 
     def users(self) -> pd.DataFrame:
         """The users in the files; files do not say what runs on them (`analytics.sources.base`)."""
-        parts = [_seen(file) for file in self._files if file.column(_USERS)]
+        parts = [_seen(file) for file in self._files if file.column(USERS)]
         if not parts:
             parts = [pd.DataFrame({"user": pd.Series(dtype="str"), "time_min": pd.NaT, "time_max": pd.NaT})]
         seen = pd.concat(parts).groupby("user").agg({"time_min": "min", "time_max": "max"})
@@ -162,7 +134,7 @@ class Files(WindowedSource):
         frame = parts[0] if len(parts) == 1 else pd.concat(parts)
         return Found(_of_parts(frame, asked))
 
-    def _of(self, quantity: Quantity) -> list[_File]:
+    def _of(self, quantity: Quantity) -> list[FoundFile]:
         files = [file for file in self._files if NAMES[file.metric].quantity == quantity]
         if not files:
             held = ", ".join(sorted({file.metric for file in self._files}))
@@ -173,7 +145,7 @@ class Files(WindowedSource):
 _SEEN: Final = {"first_seen": "time_min", "last_seen": "time_max"}
 
 
-def _merged(files: Sequence[_File], asked: Asked, rate: str) -> pd.DataFrame:
+def _merged(files: Sequence[FoundFile], asked: Asked, rate: str) -> pd.DataFrame:
     """The windows merged file by file, so that memory follows what is asked for."""
     some_have = asked.histograms and any("histogram" in file.schema.names for file in files)
     work = partial(_buckets, asked=asked, rate=rate, histograms=some_have)
@@ -185,7 +157,7 @@ def _merged(files: Sequence[_File], asked: Asked, rate: str) -> pd.DataFrame:
     return regrouped(frame_of(_joined(parts)))
 
 
-def _buckets(file: _File, *, asked: Asked, rate: str, histograms: bool) -> pa.Table:
+def _buckets(file: FoundFile, *, asked: Asked, rate: str, histograms: bool) -> pa.Table:
     """The windows of a file, merged; with `histograms` each that has none has a stand-in before that."""
     table = _rows(file, asked)
     _check_shares(table, file)
@@ -200,79 +172,8 @@ def _buckets(file: _File, *, asked: Asked, rate: str, histograms: bool) -> pa.Ta
     )
 
 
-def _partition(place: _FilePlace, *, metric: str, histograms: bool) -> pd.DataFrame:
+def _partition(place: FilePlace, *, metric: str, histograms: bool) -> pd.DataFrame:
     return Files(*place).fleet(metric, rate="raw", by="user", histograms=histograms)
-
-
-def _near(path: Path) -> list[_FilePlace]:
-    return [_FilePlace(one) for one in (sorted(path.rglob("*.parquet")) if path.is_dir() else [path])]
-
-
-def files_at(address: str) -> tuple[Any, str]:
-    """The file system of fsspec that an address names, and the path in it. Raises ValueError where none is known."""
-    try:
-        import fsspec
-
-        from analytics.sources import s3
-
-        return s3.buckets(address) if address.partition("://")[0] in s3.SCHEMES else fsspec.core.url_to_fs(address)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"{address}: {error}; pip install 'loadlens[dask]', and what fsspec needs for it") from None
-
-
-def _far(address: str) -> list[_FilePlace]:
-    """The files at an address that fsspec knows. Raises ValueError where it does not."""
-    files, path = files_at(address)
-    if path.endswith(".parquet"):
-        return [_FilePlace(path, files)]
-    return [_FilePlace(one, files) for one in sorted(files.find(path)) if one.endswith(".parquet")]
-
-
-def _opened(place: _FilePlace) -> _File:
-    path, files = place
-    try:
-        with pq.ParquetFile(path, filesystem=files) as opened:
-            schema, rows = opened.schema_arrow, opened.metadata.num_rows
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise FrameError(f"{path} is not a Parquet file: {error}") from None
-    file = _File(path, schema, metric_of(path, schema, files), rows, files)
-    value = file.column((*_SHARES, *_PERCENTS))
-    if not file.column(_TIMES) or not (file.has_windows or value):
-        raise FrameError(
-            f"{path} has the columns {', '.join(schema.names)}; windows have time, {', '.join(NUMBERS)}, and "
-            f"measurements one of {', '.join(_TIMES)} and one of {', '.join((*_SHARES, *_PERCENTS))}"
-        )
-    if not file.column(_USERS) and (texts := [field.name for field in schema if _may_tell_apart(field)]):
-        raise FrameError(
-            f"{path}: expected the names of machines in one of {', '.join(_USERS)}, got texts in {', '.join(texts)}: "
-            "rename the column that tells machines apart, or leave it out where there is one machine"
-        )
-    return file
-
-
-def _may_tell_apart(field: pa.Field) -> bool:
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    textual = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return textual and field.name not in _KNOWN and not field.name.startswith("__index_level_")
-
-
-def metric_of(path: Path | str, schema: pa.Schema, files: Any = None) -> str:
-    """The metric that the metadata name, as the service writes it, or as pandas keeps `attrs`; else the column."""
-    metadata = schema.metadata or {}
-    named = metadata.get(b"metric", b"").decode()
-    if not named and b"pandas" in metadata:
-        named = str(json.loads(metadata[b"pandas"]).get("attributes", {}).get("metric", ""))
-    if "metric" in schema.names:
-        told = (
-            pq.read_table(path, columns=["metric"], filesystem=files)["metric"].cast(pa.string()).unique().to_pylist()
-        )
-        if len(told) > 1:
-            several = ", ".join(sorted(map(str, told)))
-            raise FrameError(f"{path}: expected one metric a file, got {several}: write a file for each")
-        named = named or "".join(name for name in told if name is not None)
-    if named and named not in NAMES:
-        raise FrameError(f"{path}: expected a metric of the catalogue, such as cpuUtilization, got {named}")
-    return named or "cpuUtilization"
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
@@ -282,18 +183,18 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     return joined
 
 
-def _rows(file: _File, asked: Asked) -> pa.Table:
+def _rows(file: FoundFile, asked: Asked) -> pa.Table:
     columns = _columns(file, asked)
     table = pq.read_table(file.path, columns=columns, use_threads=True, filesystem=file.files)
-    time = _times(table[str(file.column(_TIMES))])
-    named = file.column(_USERS) if asked.users else None
+    time = _times(table[str(file.column(TIMES))])
+    named = file.column(USERS) if asked.users else None
     kept = None
     if asked.start_ms is not None:
         kept = pc.greater_equal(time, pa.scalar(asked.start_ms, pa.int64()).cast(time.type))
     if asked.end_ms is not None:
         before = pc.less(time, pa.scalar(asked.end_ms, pa.int64()).cast(time.type))
         kept = before if kept is None else pc.and_(kept, before)
-    table = table.set_column(table.column_names.index(str(file.column(_TIMES))), "time", time)
+    table = table.set_column(table.column_names.index(str(file.column(TIMES))), "time", time)
     if named:
         users = table[named]
         if not pa.types.is_dictionary(users.type):
@@ -307,12 +208,12 @@ def _rows(file: _File, asked: Asked) -> pa.Table:
     return table
 
 
-def _columns(file: _File, asked: Asked) -> list[str]:
-    wanted = [file.column(_TIMES), *([file.column(_USERS)] if asked.users else [])]
+def _columns(file: FoundFile, asked: Asked) -> list[str]:
+    wanted = [file.column(TIMES), *([file.column(USERS)] if asked.users else [])]
     if file.has_windows:
         wanted += ["core", "device", *NUMBERS, *(["histogram"] if asked.histograms else [])]
     else:
-        wanted.append(file.column((*_SHARES, *_PERCENTS)))
+        wanted.append(file.column((*SHARES, *PERCENTS)))
     return [name for name in wanted if name in file.schema.names and name is not None]
 
 
@@ -331,7 +232,7 @@ def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.timestamp("ms", "UTC"), safe=False)
 
 
-def _check_shares(table: pa.Table, file: _File) -> None:
+def _check_shares(table: pa.Table, file: FoundFile) -> None:
     """Raise FrameError for windows of a share that are in percent."""
     if not NAMES[file.metric].quantity.bounded:
         return
@@ -344,10 +245,10 @@ def _check_shares(table: pa.Table, file: _File) -> None:
             )
 
 
-def _measured(table: pa.Table, file: _File) -> pd.DataFrame:
-    value = str(file.column((*_SHARES, *_PERCENTS)))
+def _measured(table: pa.Table, file: FoundFile) -> pd.DataFrame:
+    value = str(file.column((*SHARES, *PERCENTS)))
     numbers = table[value].cast(pa.float64()).to_numpy()
-    values = pd.DataFrame({value: numbers / 100 if value in _PERCENTS else numbers})
+    values = pd.DataFrame({value: numbers / 100 if value in PERCENTS else numbers})
     if "user" in table.column_names:
         values["user"] = in_order(table["user"].unify_dictionaries().to_pandas().astype("category").array)
     values.index = pd.DatetimeIndex(table["time"].to_pandas(), name="time")
@@ -357,9 +258,9 @@ def _measured(table: pa.Table, file: _File) -> pd.DataFrame:
         raise FrameError(f"{file.path}: {error}") from None
 
 
-def _seen(file: _File) -> pd.DataFrame:
+def _seen(file: FoundFile) -> pd.DataFrame:
     """The users of a file, with their first and last moment."""
-    user, time = str(file.column(_USERS)), str(file.column(_TIMES))
+    user, time = str(file.column(USERS)), str(file.column(TIMES))
     table = pq.read_table(file.path, columns=[user, time], filesystem=file.files)
     users = table[user]
     if not pa.types.is_dictionary(users.type):
@@ -377,7 +278,7 @@ def _of_parts(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:
 
 
 def _of_part(frame: pd.DataFrame, name: Literal["core", "device"], wanted: int | str | None) -> pd.DataFrame:
-    """The rows of the machine, of one core or device, or with `each` all."""
+    """The rows of the host, of one core or device, or with `each` all."""
     if name not in frame:
         if wanted == "each":
             raise LookupError(f"these files name no {name}s")

@@ -1,6 +1,6 @@
 """Buckets of S3 as a file system of fsspec, by the client that Arrow brings: credentials come from where AWS's are.
 
-Those are the variables `AWS_ACCESS_KEY_ID` and so on, the files in `~/.aws`, and the machine's role. Another server
+Those are the variables `AWS_ACCESS_KEY_ID` and so on, the files in `~/.aws`, and the host's role. Another server
 than Amazon's is named by `AWS_ENDPOINT_URL`. (s3fs, which fsspec knows, wants python-dateutil 2, influxdb-client 4.)
 """
 

@@ -1,178 +1,65 @@
-"""Questions to a Loadlens service: its answers as DataFrames, its errors as exceptions."""
+"""Questions to a Loadlens service: its answers as DataFrames, its errors as exceptions; for event loops too."""
 
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import asyncio
+import functools
+import warnings
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 import httpx
-import msgspec
 import pandas as pd
-import pyarrow as pa
 
-from analytics.frames.arrow import frame_of
-from analytics.frames.frame import FrameError, of_metric
-from analytics.frames.progress import progress
 from analytics.frames.weights import Weight
 from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms, of_groups
 from analytics.sources.operations import Operations
-from analytics.sources.service_api import IMPATIENT, JSON_TYPE, Patience, ServiceError, path_segment, refusal
+from analytics.sources.service_answers import (
+    next_page,
+    read_records,
+    read_table,
+    read_use,
+    read_values,
+    read_windows,
+)
+from analytics.sources.service_api import IMPATIENT, JSON_TYPE, Patience, path_segment, refusal
 from contract.metrics import NAMES, Statistic
 from contract.selectors import labels_text
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer as WriteableBuffer
-
-_BUFFER = 1 << 20
-_RECORDS = list[dict[str, object]]
-
-
-def read_values(body: bytes, metric: str, stat: str | None) -> pd.DataFrame:
-    """The frame of an Arrow stream with `date`, `value` and perhaps `group`; its `attrs` say what the values are."""
-    try:
-        with pa.ipc.open_stream(body) as stream:
-            table = stream.read_all()
-        columns = {name: table.column(name).to_pandas() for name in table.column_names}
-        time = pd.DatetimeIndex(columns.pop("date"), name="time").tz_convert("UTC").as_unit("ms")
-    except (pa.ArrowException, KeyError) as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
-    frame = pd.DataFrame({name: column.array for name, column in columns.items()}, index=time)
-    named = NAMES.get(metric)
-    frame.attrs["metric"] = metric
-    if named is not None:
-        frame.attrs["unit"] = named.quantity.unit
-        frame.attrs["stat"] = stat or named.statistic
-    approximation = (table.schema.metadata or {}).get(b"approximation")
-    if approximation:
-        frame.attrs["approximation"] = approximation.decode()
-    return frame
-
-
-def read_table(body: bytes) -> pd.DataFrame:
-    """The frame of an Arrow stream with `date` and any other columns."""
-    try:
-        with pa.ipc.open_stream(body) as stream:
-            frame: pd.DataFrame = stream.read_all().to_pandas()
-        return frame.set_index(pd.DatetimeIndex(frame.pop("date"), name="time").as_unit("ms"))
-    except (pa.ArrowException, KeyError) as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
-
-
-def read_windows(parts: Iterator[bytes], what: str) -> pd.DataFrame:
-    """The frame of windows of an Arrow stream that comes in parts; `what` names it beside a progress bar."""
-    try:
-        with pa.ipc.open_stream(io.BufferedReader(_Stream(parts), _BUFFER)) as stream:
-            metadata = {name.decode(): value.decode() for name, value in (stream.schema.metadata or {}).items()}
-            with progress(what, int(metadata.get("pieces", 1))) as step:
-                frame = frame_of(pa.Table.from_batches(_each(stream, step), stream.schema))
-    except (pa.ArrowException, FrameError) as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
-    if metadata.get("metric") in NAMES:
-        return of_metric(frame, metadata["metric"])
-    frame.attrs = {name: metadata[name] for name in ("metric", "unit") if name in metadata}
-    return frame
-
-
-def _each(stream: pa.RecordBatchReader, step: Callable[[], None]) -> Iterator[pa.RecordBatch]:
-    for batch in stream:
-        yield batch
-        step()
-
-
-class _Stream(io.RawIOBase):
-    """Parts of bytes as a file."""
-
-    def __init__(self, parts: Iterator[bytes]) -> None:
-        self._parts = parts
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        if not self._rest:
-            self._rest = memoryview(next(self._parts, b""))
-        target = memoryview(buffer)
-        size = min(len(target), len(self._rest))
-        target[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
-
-
-def read_records(body: bytes, member: str, columns: Sequence[str]) -> pd.DataFrame:
-    """The frame of a JSON object whose `member` is an array of objects: a row each, its `columns` first."""
-    try:
-        records = msgspec.json.decode(msgspec.json.decode(body, type=dict[str, msgspec.Raw])[member], type=_RECORDS)
-    except (msgspec.DecodeError, KeyError) as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
-    more = {name: None for record in records for name in record if name not in columns}
-    return pd.DataFrame.from_records(records, columns=[*columns, *more])
-
-
-def next_page(body: bytes) -> str | None:
-    """The `after` of the page behind a page of a list; None at its end, and for services that know of no pages."""
-    try:
-        return msgspec.json.decode(body, type=_Page).next
-    except msgspec.DecodeError as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
-
-
-USE_KEYS = ("name", "user", "unit", "command")
-"""What tells processes and units apart in frames of who used the CPU."""
-OTHERS = "others"
-"""What stands there for all that are not named, with no user, unit or command."""
-_USE = (*USE_KEYS, "cpu_s", "at_most_s", "share", "resident_bytes", "machines")
-_USE_OVER_TIME = (*USE_KEYS, "cpu_s", "busy_s", "core_s")
-
-
-def is_others(frame: pd.DataFrame) -> "pd.Series[bool]":
-    """Which rows of such a frame are of all that are not named; a process of that name has a user."""
-    return (frame["name"] == OTHERS) & (frame["user"] == "") & (frame["unit"] == "") & (frame["command"] == "")
-
-
-def read_use(document: Mapping[str, Any]) -> pd.DataFrame:
-    """The frame of what a service answers of who used the CPU."""
-    keys = [tuple(one[name] for name in USE_KEYS) for one in document["top"]] + [(OTHERS, "", "", "")]
-    busy_s = document["busy_s"]
-    if "buckets" in document:
-        buckets = document["buckets"]
-        rows = [
-            (*key, cpu_s, bucket["busy_s"], bucket["core_s"])
-            for bucket in buckets
-            for key, cpu_s in zip(keys, [*bucket["top_s"], bucket["others_s"]], strict=True)
-        ]
-        times = pd.to_datetime([one["time"] for one in buckets for _ in keys], utc=True, format="ISO8601")
-        frame = pd.DataFrame(rows, columns=[*_USE_OVER_TIME], index=pd.DatetimeIndex(times, name="time").as_unit("ms"))
-    else:
-        entries = [tuple(one[name] for name in _USE) for one in document["top"]]
-        if busy_s:
-            entries.append((*keys[-1], document["others_s"], None, document["others_s"] / busy_s, None, None))
-        frame = pd.DataFrame(entries, columns=[*_USE])
-        frame["at_most_s"] = frame["at_most_s"].astype("float64")
-        frame[["resident_bytes", "machines"]] = frame[["resident_bytes", "machines"]].astype("Int64")
-    told = ("busy_s", "core_s", "machines", "any_other_at_most_s", "approximation")
-    frame.attrs = {name: document[name] for name in told}
-    return frame
-
-
-class _Page(msgspec.Struct):
-    next: str | None = None
+    pass
 
 
 _ARROW = "application/vnd.apache.arrow.stream"
 _USERS = (
     "user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at", "labels",
 )  # fmt: skip
-_MACHINES = ("user_id", "states", "mean", "p95", "max", "change", "cores", "os_type", "last_seen", "labels")
+_HOSTS = ("user_id", "states", "mean", "p95", "max", "change", "cores", "os_type", "last_seen", "labels")
 _PAGE = 10_000
 _SELECTION = ("q", "os", "label", "state", "sort", "order", "first", "count")
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "by_device", "type", "stored")
 
 
-def _check_machines(machines: Mapping[str, object]) -> None:
-    foreign = [name for name in machines if name not in _SELECTION]
+def _check_hosts(hosts: Mapping[str, object]) -> None:
+    foreign = [name for name in hosts if name not in _SELECTION]
     if foreign:
-        raise ValueError(f"expected as members of machines {', '.join(_SELECTION)}, got {foreign[0]!r}")
+        raise ValueError(f"expected as members of hosts {', '.join(_SELECTION)}, got {foreign[0]!r}")
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _by_old_name(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """The method, which takes `hosts` as `machines` too, its deprecated name."""
+
+    @functools.wraps(method)
+    def named(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        if "machines" in options:
+            warnings.warn("expected hosts, got machines, its deprecated name", DeprecationWarning, stacklevel=2)
+            options["hosts"] = options.pop("machines")
+        return method(*arguments, **options)
+
+    return named
 
 
 class Client(Operations):
@@ -216,6 +103,7 @@ class Client(Operations):
             f"metrics/{path_segment(metric)}/byUser/{path_segment(user)}", metric, query | {"stat": stat}
         )
 
+    @_by_old_name
     def fleet(
         self,
         metric: str = "cpuLoadAvg",
@@ -229,31 +117,32 @@ class Client(Operations):
         histograms: bool = True,
         weight: Weight = "samples",
         users: Sequence[str] = (),
-        machines: Mapping[str, object] = {},
+        hosts: Mapping[str, object] = {},
     ) -> pd.DataFrame:
         """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`).
 
-        Of windows, `users` (ids, patterns, or labels such as `role=web`) says which are meant; `machines` chooses as
+        Of windows, `users` (ids, patterns, or labels such as `role=web`) says which are meant; `hosts` chooses as
         the dashboard does: `q`, `os`, `label`, `state`, and `first` and `count` in the order of `sort` and `order`
-        (docs/api.md), as in `machines={"state": "hot"}`; all unless said.
+        (docs/api.md), as in `hosts={"state": "hot"}`; all unless said.
         """
         query: dict[str, Any] = {"start": start, "end": end, "resample_rate": rate, "by": by}
         if users and stat is not None:
             raise ValueError("expected users without stat; query() takes both")
-        if machines and stat is not None:
-            raise ValueError("expected machines without stat")
-        _check_machines(machines)
+        if hosts and stat is not None:
+            raise ValueError("expected hosts without stat")
+        _check_hosts(hosts)
         weighed: dict[str, Any] = {} if weight == "samples" else {"weight": weight}
         if stat is None:
             check_windows_by(by, top)
             wanted = query | weighed | {"metric": metric, "histograms": histograms, "user": list(users) or None}
-            wanted |= machines
+            wanted |= hosts
             return self._windows("windows/fleet", f"{metric} of the fleet", wanted)
         values = self._values(
             f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat} | weighed
         )
         return of_groups(values, by)
 
+    @_by_old_name
     def query(
         self,
         metrics: str | Sequence[str] = "cpuLoadAvg",
@@ -268,23 +157,23 @@ class Client(Operations):
         offset: str | None = None,
         top: int | None = None,
         weight: Weight = "samples",
-        machines: Mapping[str, object] = {},
+        hosts: Mapping[str, object] = {},
     ) -> pd.DataFrame:
-        """Several metrics, statistics, groupings and machines (ids or patterns) at once.
+        """Several metrics, statistics, groupings and hosts (ids or patterns) at once.
 
         A row for each grouping, group and bucket: the index `time` (UTC), the columns `by`, `group` (missing for all
         together), with `by` core `core`, with `by` device `device`, then a column such as `cpuLoadAvg.p95` for each
         metric and statistic.
         `rate="all"` has one bucket, the range itself; `tz` and `offset` say where buckets begin, `weight` how users
-        count in what is said of several (docs/api.md); `machines` chooses as in `fleet`, by the first metric.
+        count in what is said of several (docs/api.md); `hosts` chooses as in `fleet`, by the first metric.
         """
-        _check_machines(machines)
+        _check_hosts(hosts)
         query = {
             "metric": metrics if isinstance(metrics, str) else list(metrics), "stat": list(stats) or None,
             "by": by if isinstance(by, str) else list(by), "user": list(users) or None, "start": start, "end": end,
             "resample_rate": rate, "tz": tz, "offset": offset, "top": top,
             "weight": None if weight == "samples" else weight,
-        } | dict(machines)  # fmt: skip
+        } | dict(hosts)  # fmt: skip
         return read_table(self._get("query", query, accept=_ARROW))
 
     def who(
@@ -297,7 +186,7 @@ class Client(Operations):
         top: int = 5,
         rate: str | None = None,
     ) -> pd.DataFrame:
-        """Who used the CPU of a machine, or of all: those that used most, and behind them `others` together.
+        """Who used the CPU of a host, or of all: those that used most, and behind them `others` together.
 
         Without `rate` a row each, with `name`, `user`, `unit`, `command`, `cpu_s`, `at_most_s` (missing for the
         others), `share` of all that was used, `resident_bytes` and `machines`. With it a row for each of these in each
@@ -327,33 +216,34 @@ class Client(Operations):
         users["shared_windows"] = users["shared_windows"].astype("Int64")
         # An older service says nothing of labels.
         users["labels"] = [labels_text(labels) if isinstance(labels, dict) else "" for labels in users["labels"]]
-        # The service says 0 of a machine that names no cores: how many it has is not known.
+        # The service says 0 of a host that names no cores: how many it has is not known.
         users["cores"] = users["cores"].astype("Int64").where(users["cores"] > 0)
         return users.assign(user=pd.Categorical(users["user"])).reset_index(drop=True)
 
-    def machines(
+    @_by_old_name
+    def hosts(
         self,
         metric: str = "cpuUtilization",
         *,
         start: Moment | None = None,
         end: Moment | None = None,
         rate: str | None = None,
-        machines: Mapping[str, object] = {},
+        hosts: Mapping[str, object] = {},
     ) -> pd.DataFrame:
-        """Machines with their exact statistics over a range, as the dashboard lists them: a row each.
+        """Hosts with their exact statistics over a range, as the dashboard lists them: a row each.
 
         The columns `user`, `states` (words), `mean`, `p95`, `max`, `change` (to the same time before), `cores`,
-        `os_type`, `last_seen` and `labels`. `machines` chooses and sorts as in `fleet`; all by name unless said.
+        `os_type`, `last_seen` and `labels`. `hosts` chooses and sorts as in `fleet`; all by name unless said.
         `rate` widens the range to whole buckets.
         """
-        _check_machines(machines)
+        _check_hosts(hosts)
         query: dict[str, Any] = {"metric": metric, "start": start, "end": end, "resample_rate": rate, "limit": _PAGE}
-        query |= machines
+        query |= hosts
         pages = []
         after: str | None = ""
         while after is not None:
             body = self._get("fleet/machines", query | {"after": after or None})
-            pages.append(read_records(body, "machines", _MACHINES))
+            pages.append(read_records(body, "machines", _HOSTS))
             after = next_page(body)
         found = (pd.concat(pages, ignore_index=True) if len(pages) > 1 else pages[0]).rename(
             columns={"user_id": "user"}
@@ -365,6 +255,11 @@ class Client(Operations):
         found["labels"] = [labels_text(labels) for labels in found["labels"]]
         found["cores"] = found["cores"].astype("Int64").where(found["cores"] > 0)
         return found
+
+    def machines(self, metric: str = "cpuUtilization", **options: Any) -> pd.DataFrame:
+        """What `hosts` answers; the deprecated name of it."""
+        warnings.warn("expected hosts(), got machines(), its deprecated name", DeprecationWarning, stacklevel=2)
+        return self.hosts(metric, **options)
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that can be asked for (`analytics.sources.base`)."""
@@ -407,3 +302,42 @@ def _parameters(query: Mapping[str, Any]) -> dict[str, Any]:
 def _compares_cores(metric: str) -> bool:
     named = NAMES.get(metric)
     return named is not None and named.over_cores is not None
+
+
+class AsyncClient:
+    """Every method of `Client`, to be awaited: `await service.fleet(rate="1h")`. An asynchronous context manager.
+
+    Each call runs in a thread of its own, on the connections that all of them share, so the event loop goes on while an
+    answer comes and is made a DataFrame; a call whose task is cancelled ends by itself, and what it brings is dropped.
+    `audit`, which reads page by page, gives all entries at once.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        """A method of `Client`; raises AttributeError for what it does not have."""
+        method = getattr(self._client, name)
+        if name.startswith("_") or not callable(method):
+            raise AttributeError(f"'AsyncClient' has no method {name!r}")
+
+        @functools.wraps(method)
+        async def awaited(*arguments: Any, **options: Any) -> Any:
+            return await asyncio.to_thread(_whole, method, arguments, options)
+
+        return awaited
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await asyncio.to_thread(self._client.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _whole(method: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    answer = method(*arguments, **options)
+    return [*answer] if hasattr(answer, "__next__") else answer

@@ -107,7 +107,7 @@ class Export:
         """Raises ExportError where there is no such file system."""
         self._source = source
         self._rate, self._parts = settings.rate, settings.parts
-        from analytics.sources.parquet import files_at
+        from analytics.sources.parquet_files import files_at
 
         try:
             self._files, self._root = files_at(settings.to)
@@ -165,7 +165,7 @@ class Export:
         """Write the files of a day; how many summaries they have."""
         import pyarrow.parquet as pq
 
-        from analytics.frames.arrow import schema_of, table_of
+        from analytics.frames.exchange import schema_of, table_of
 
         schema = schema_of(users=True, cores=False, histograms=True)
         named = schema.with_metadata({b"metric": metric.encode()})

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analytics.frames.frame import TooFewData
 from analytics.frames.gaps import step_of
-from analytics.sources.base import Asked, Found, WindowedSource, metrics_of
+from analytics.sources.windowed import Asked, Found, WindowedSource, metrics_of
 from contract import times
 from contract.metrics import QUANTITIES, NamedMetric
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, format_duration
@@ -159,7 +159,7 @@ class Analyst:
 
     def _told(self, subject: Subject, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Anomalies or changes, each with what it came shortly after: `follows`, null where there is nothing."""
-        from analytics.reports.annotations import AFTER_MS, ReportAnnotation, shortly_after
+        from analytics.reports.context import AFTER_MS, ReportAnnotation, shortly_after
 
         wanted = AnnotationFilter(subject.start_ms - AFTER_MS, subject.end_ms, user=subject.user_id)
         newest = self._annotations.page(wanted, after=None, limit=_ANNOTATIONS, newest_first=True)
@@ -274,15 +274,15 @@ def _forecast(source: StoreSource, subject: Subject) -> dict[str, Any]:
 
 
 def _size(source: StoreSource, subject: Subject) -> dict[str, Any]:
-    from analytics.methods.right_sizing import size_machines
-    from analytics.sources.machines import windows_with_cores
+    from analytics.methods.right_sizing import size_hosts
+    from analytics.sources.base import windows_with_cores
 
     if subject.metric.quantity.name != "cpu.utilization":
         raise TooFewData("sizes are told from CPU utilization")
     start, end, rate = _past(source, subject, "size", HOUR_MS)
     windows = windows_with_cores(source, subject.user_id, subject.metric.name, start=start, end=end, rate=rate)
     _check_reported(windows)
-    sizes = size_machines(windows, source.users(), _TARGET)
+    sizes = size_hosts(windows, source.users(), _TARGET)
     [row] = sizes.table.to_dict("records")
     return {
         name: _number(row[name]) for name in ("now", "needed", "lower", "upper", "recommended", "saved", "confidence")

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from analytics.frames.calendar import clock_edges, shifted_edges
+from analytics.frames.resampling import clock_edges, shifted_edges
 from contract.problems import did_you_mean, shortened
 from contract.times import format_duration, parse_duration
 from service.http.requests import Parameters, duration

@@ -10,7 +10,7 @@ import pyarrow as pa
 from falcon.asgi import Request
 from msgspec import Struct
 
-from analytics.frames.arrow import schema_of, table_of
+from analytics.frames.exchange import schema_of, table_of
 from analytics.frames.resampling import RAW_MS
 from analytics.frames.weights import Weight
 from contract import times

@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 
 from analytics.frames.columns import concatenate
-from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints, order_of
+from analytics.frames.labels import taken
 from analytics.frames.resampling import RAW_MS, resample, resample_at
 from contract.selectors import NOT_LABELLED, label_of
 from service.stores.base import Question
@@ -158,7 +158,7 @@ def _is_whole_fleet(question: Question) -> bool:
 def select(index: SeriesIndex, question: Question) -> WindowSelection:
     """The series that a question is about."""
     if _is_whole_fleet(question):
-        series, rank = index.of_machines(question.quantity.name)
+        series, rank = index.of_hosts(question.quantity.name)
         return WindowSelection(question, series, pd.DataFrame(index=range(len(series))), rank, index.bounded())
     if (question.user_id, question.by, question.users, question.cores) == (None, "user", None, "whole"):
         return _of_each_machine(index, question)
@@ -179,7 +179,7 @@ def _of_each_machine(index: SeriesIndex, question: Question) -> WindowSelection:
 
 
 def _all_machines(index: SeriesIndex, question: Question) -> WindowSelection:
-    series, rank = index.of_machines(question.quantity.name)
+    series, rank = index.of_hosts(question.quantity.name)
     names = np.array([index.all[number - 1].user_id for number in series.tolist()], object)
     in_order = names[np.argsort(rank)].tolist()
     code = rank

@@ -263,7 +263,7 @@ class SeriesIndex:
         """All series of a user: their numbers by quantity and core."""
         return self._by_user.get(user_id, {})
 
-    def of_machines(self, quantity: str) -> tuple[Ints, Ints]:
+    def of_hosts(self, quantity: str) -> tuple[Ints, Ints]:
         """The series of a quantity of all machines: numbers, ascending, and the place of each in order of users."""
         wholes = self._wholes.get(quantity, array("i"))[:]
         known = len(wholes), len(self.users), len(self.nobody)

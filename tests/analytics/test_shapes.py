@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 import analytics
-from analytics.frames.frame import LABELS, frame_of_values
+from analytics.frames.frame import frame_of_values
+from analytics.frames.labels import LABELS
 
 START = pd.Timestamp("2024-03-04", tz="UTC")
 NAMES = ("db", "web-1", "web-2", "web-10")
@@ -17,7 +18,7 @@ IDENTITIES = {*LABELS, "group", "cluster", "clusters", "representative"}
 
 
 def fleet() -> pd.DataFrame:
-    """Three weeks of four machines; two have a busy night, and all change their level after two weeks."""
+    """Three weeks of four hosts; two have a busy night, and all change their level after two weeks."""
     times = pd.date_range(START, periods=21 * 24, freq="1h", name="time")
     hours = np.arange(len(times))
     random = np.random.default_rng(1)

@@ -122,7 +122,7 @@ def wrong_frames() -> Iterator[tuple[str, Any]]:
     yield "a repeated column", pd.concat([FRAME, FRAME[["mean", "user"]]], axis=1)
     yield "two hosts", FRAME.rename(columns={"user": "host"})
     yield "two pods", FRAME.rename(columns={"user": "pod"})
-    yield "two machines by number", FRAME.drop(columns="user").assign(machine_id=np.arange(len(FRAME)) % 2)
+    yield "two hosts by number", FRAME.drop(columns="user").assign(machine_id=np.arange(len(FRAME)) % 2)
     yield "no columns", FRAME[[]]
 
 

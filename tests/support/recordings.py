@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from msgspec import UNSET
 
-from analytics.frames.frame import LABELS, unpacked
+from analytics.frames.frame import unpacked
+from analytics.frames.labels import LABELS
 from analytics.frames.statistics import statistic
 from contract.histogram import LINEAR, flatten
 from contract.metrics import Cpu, Distribution, Metric, Quantity, Statistic

@@ -35,7 +35,7 @@ def anomalies(frame: AnyFrame, *, column: str = "mean", tuning: Tuning | None = 
     """Each row's verdict, from its past alone: the same that a `Detector` gives point by point.
 
     `frame` has an index of times with a time zone, in any order, a numeric `column`, and a column `user` where it is of
-    many; rows of one user are one series, that of the whole machine where cores are told apart. The defaults of
+    many; rows of one user are one series, that of the whole host where cores are told apart. The defaults of
     `tuning` are meant for points some five minutes apart; `Tuning.for_step` has those for others. Returns one row for
     each row, sorted by user and time, with the index `time` and the columns
 

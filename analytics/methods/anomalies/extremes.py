@@ -23,8 +23,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from analytics.methods.anomalies.packing import pack, unpack
 from analytics.methods.anomalies.tuning import Tuning
+from analytics.methods.anomalies.usual import pack, unpack
 
 LIMIT: Final = 15.0
 """The highest surprise: beyond it 1 - 10 ** -surprise is 1."""

@@ -16,9 +16,8 @@ import math
 from typing import Any, Final, Literal, NamedTuple
 
 from analytics.methods.anomalies.extremes import Extremes
-from analytics.methods.anomalies.recent import Recent
-from analytics.methods.anomalies.season import Season
 from analytics.methods.anomalies.tuning import Tuning
+from analytics.methods.anomalies.usual import Recent, Season
 from contract.times import DAY_MS
 
 Kind = Literal["", "value", "level", "spread", "season"]
@@ -30,7 +29,7 @@ _LONG_GAP: Final = 6
 _SEASONAL: Final = 0.4
 """The season counts where deviations from it vary by at most this share of what the level itself varies by."""
 _STILL_RESOLUTION: Final = 0.3
-"""The fall of a spread's logarithm that is never news: by a quarter. Its own scale says nothing: where a machine works
+"""The fall of a spread's logarithm that is never news: by a quarter. Its own scale says nothing: where a host works
 and rests in turn, the logarithm has two humps far from each other."""
 _STILL_MARGIN: Final = 0.5
 """A stillness must be three times as rare as other events: quiet hours are many, and seldom of interest."""

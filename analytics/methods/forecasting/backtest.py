@@ -29,7 +29,7 @@ _FLEET: Final = 256
 _PRIOR_DAYS: Final = 1.0
 """The fleet's errors count as much as so many days of forecasts of the series itself."""
 _HALF_LIFE_DAYS: Final = 7.0
-"""Errors count half as much after so long: what a machine did before it changed tells little."""
+"""Errors count half as much after so long: what a host did before it changed tells little."""
 _EIGHTHS: Final = (1, 3, 5, 9, 17, 33, 65, 129, 257)
 """Distances of origins in eighths of a day: odd, so that they fall on each eighth of the day in turn."""
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, check_frame, is_dask, of_machines
+from analytics.frames.aggregation import AnyFrame, check_frame, is_dask, of_hosts
 from analytics.frames.arguments import Duration, duration_ms, moment, numbers, shown, zone_name
 from analytics.frames.frame import FrameError, TooFewData
 from analytics.frames.resampling import resample
@@ -109,7 +109,7 @@ def _at_hand(frame: AnyFrame, column: str, rate: Duration | None) -> pd.DataFram
         frame = frame.to_frame(column)
     check_frame(frame)
     if is_dask(frame):
-        merged: pd.DataFrame = resample(of_machines(frame), rate or _DASK_RATE).compute()
+        merged: pd.DataFrame = resample(of_hosts(frame), rate or _DASK_RATE).compute()
         return merged
     return frame  # type: ignore[no-any-return]
 

@@ -84,7 +84,7 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None, tz: str = "UT
     if "count" in frame:
         number_column(frame, "count", "count")
     metric_of(frame)
-    frame = _machines(frame)
+    frame = _hosts(frame)
     values, weights = _columns(frame, column)
     seen = np.isfinite(values) & (weights > 0)
     if not seen.any():
@@ -112,13 +112,13 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None, tz: str = "UT
     return Grid(grid.reshape(n, steps), users, first * step_ms, step_ms, tz, end_ms)
 
 
-def _machines(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of whole machines."""
+def _hosts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of whole hosts."""
     for name in ("core", "device"):
         if name in frame and frame[name].notna().any():
             frame = frame[frame[name].isna()]
             if frame.empty:
-                raise FrameError(f"expected rows of whole machines, without a {name}, got rows of single {name}s alone")
+                raise FrameError(f"expected rows of whole hosts, without a {name}, got rows of single {name}s alone")
     return frame
 
 

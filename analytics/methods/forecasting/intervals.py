@@ -2,7 +2,7 @@
 
 A residual is divided by the scale that its series had *then*, for the same horizon (Lei, G'Sell, Rinaldo, Tibshirani
 and Wasserman 2018, section 5.2); the quantiles of these scores, over all series and origins, times the scale now are
-the interval. So a machine that suddenly wakes up is in the scores, as large as it was beside what was known of it, and
+the interval. So a host that suddenly wakes up is in the scores, as large as it was beside what was known of it, and
 what is pooled over a fleet is free of unit and size. Both ends have quantiles of their own (as Romano, Patterson and
 Candes 2019 propose), because load is skewed.
 
@@ -48,7 +48,7 @@ _MAX_SCORES: Final = 20_000
 _GAUSSIAN: Final = 0.8
 """Mean absolute deviation of a normal distribution with standard deviation 1."""
 _MIN_SHARE: Final = 0.02
-"""No scale is below this share of the fleet's mean spread: an idle machine may wake up."""
+"""No scale is below this share of the fleet's mean spread: an idle host may wake up."""
 _NEAR_ZERO: Final = 0.03
 """Of the forecast: ratios are those of values and forecast above this, so that 0 is a ratio too."""
 _TAIL_INDEX: Final = 0.25

@@ -1,17 +1,17 @@
 """What a later day will use, and how sure that is: bounds that may lie beyond the worst day that was seen.
 
 A day's quantile of utilization, a share x, is looked at as asin(sqrt(x)), in which shares vary about alike at any
-height (Bartlett, Biometrics 3, 1947). There each machine is a level that drifts from day to day, and noise around it:
+height (Bartlett, Biometrics 3, 1947). There each host is a level that drifts from day to day, and noise around it:
 the local level model, followed by the Kalman filter, which takes days that are missing (Harvey, *Forecasting,
 Structural Time Series Models and the Kalman Filter*, 1989, chapters 3 and 4). Two days that lie h days apart then
-differ by 2 noise + h drift in the mean of squares, the linear variogram, to which both are fitted over all machines
+differ by 2 noise + h drift in the mean of squares, the linear variogram, to which both are fitted over all hosts
 (Matheron, Economic Geology 58, 1963; weights as Cressie, Mathematical Geology 17, 1985).
 
-How much more or less a machine varies than the others is shrunk towards them (Smyth, Statistical Applications in
+How much more or less a host varies than the others is shrunk towards them (Smyth, Statistical Applications in
 Genetics and Molecular Biology 3, 2004). The quantiles of the errors are those that were made on the days that were
 seen, each foretold from the days before it (conformal prediction; Lei et al., J. American Statistical Association 113,
 2018), together with those of a normal distribution: the errors of a day resemble each other in a fleet, so that days
-count, and not machines.
+count, and not hosts.
 """
 
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ WITHIN_DAYS: Final = 14
 """A later day is any of the so many after the last one of the fleet."""
 _NOISE: Final = 0.0025
 _DRIFT: Final = 0.0008
-"""As of every second machine of the PlanetLab fleet (bench/right_size.py shows the others)."""
+"""As of every second host of the PlanetLab fleet (bench/right_size.py shows the others)."""
 _PAIRS: Final = 5
 """The two figures count as much as so many pairs of days."""
 _LONGEST_LAG: Final = 28
 _FREEDOM: Final = 10.0
-"""The spread of the fleet counts as much as so many days of a machine."""
+"""The spread of the fleet counts as much as so many days of a host."""
 _NORMAL_DAYS: Final = 42
 """The normal distribution counts as much as so many days of errors."""
 _NORMAL: Final = norm.ppf((np.arange(2001) + 0.5) / 2001)
@@ -41,7 +41,7 @@ _MIN: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """The distribution of the quantile of a later day, of each of n machines; NaN for those without a day."""
+    """The distribution of the quantile of a later day, of each of n hosts; NaN for those without a day."""
 
     level: Floats
     """In asin(sqrt(share)), as is the `spread`."""
@@ -59,7 +59,7 @@ class Outlook:
         return share
 
     def chance(self, share: Floats) -> Floats:
-        """The chance that each machine does not exceed a share of its own."""
+        """The chance that each host does not exceed a share of its own."""
         error = (_angle(np.minimum(share, 1.0)) - self.level) / self.spread
         place = np.searchsorted(self.errors, error + 1e-9, side="right")
         chance: Floats = np.concatenate([[0.0], self.reached])[place]
@@ -97,7 +97,7 @@ def _angle(share: Floats) -> Floats:
 
 
 def _own(squares: Floats, number: Floats) -> Floats:
-    """How much larger the variance of each machine is than that of the fleet."""
+    """How much larger the variance of each host is than that of the fleet."""
     own: Floats = (_FREEDOM + squares) / (_FREEDOM + np.maximum(number - 1, 0))
     return own
 

@@ -1,4 +1,4 @@
-"""Which machines fit together: those that are busy at different hours, so that one machine would do for both."""
+"""Which hosts fit together: those that are busy at different hours, so that one host would do for both."""
 
 from datetime import tzinfo
 from typing import Any, Final, NamedTuple
@@ -9,8 +9,7 @@ import pandas as pd
 
 from analytics.frames.arguments import number, zone_name
 from analytics.frames.frame import FrameError, TooFewData
-from analytics.methods.right_sizing.cores import Cores, cores_of
-from analytics.methods.right_sizing.days import Floats, Ints, machines
+from analytics.methods.right_sizing.days import Cores, Floats, Ints, cores_of, hosts
 from contract.times import DAY_MS, HOUR_MS
 
 WINDOWS: Final = 6
@@ -19,9 +18,9 @@ LEAST_DAYS: Final = 3
 _LATER: Final = 3
 """The last of so many parts of the days is what pairs are tried on."""
 _MIN_SAVED: Final = 0.1
-"""A pair saves at least this share of what its machines need apart."""
+"""A pair saves at least this share of what its hosts need apart."""
 _MOST: Final = 1000
-"""Machines that are paired at most: those that need most, which can save most."""
+"""Hosts that are paired at most: those that need most, which can save most."""
 _COLUMNS: Final = (
     "user", "other", "peak", "other_peak", "apart", "together", "saved", "saved_share", "held", "held_apart",
     "later_days", "fits",
@@ -30,7 +29,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 class _Hours(NamedTuple):
-    """What machines used in each hour, in cores: (users, hours), NaN where they were not seen."""
+    """What hosts used in each hour, in cores: (users, hours), NaN where they were not seen."""
 
     users: list[str]
     used: Floats
@@ -43,13 +42,13 @@ class _Hours(NamedTuple):
 def fit_together(
     frame: pd.DataFrame, cores: Cores = None, target: float = 0.8, quantile: float = 0.95, *, tz: str | tzinfo = "UTC"
 ) -> pd.DataFrame:
-    """Pairs of machines with complementary days, and whether one machine would have done for both on later days.
+    """Pairs of hosts with complementary days, and whether one host would have done for both on later days.
 
-    What a machine needs is told for each part of the day, as in Coach (Reidys et al., arXiv 2501.11179), which packs
+    What a host needs is told for each part of the day, as in Coach (Reidys et al., arXiv 2501.11179), which packs
     virtual machines so; here there are six of four hours, in the time zone `tz`. It is the `quantile` of its hourly
     means of cores used, over the first two thirds of the days. Apart, each needs its highest part; together, both need
     the highest sum of the same part. Pairs are taken greedily, the one that saves most first, of at most 1,000
-    machines, those that need most; only pairs that save a tenth. The last third of the days is the evidence: what both
+    hosts, those that need most; only pairs that save a tenth. The last third of the days is the evidence: what both
     used then, hour by hour, beside what was advised. Peaks within an hour are not seen.
 
     Takes what `right_size` takes as `frame` and `cores`, of pandas, with `user`; buckets of an hour at most.
@@ -65,7 +64,7 @@ def fit_together(
     number(target, "target", "a share of utilization in (0, 1] such as 0.8", lambda value: 0 < value <= 1)
     number(quantile, "quantile", "a share in (0, 1) such as 0.95", lambda value: 0 < value < 1)
     zone = zone_name(tz)
-    whole = machines(frame)
+    whole = hosts(frame)
     if "user" not in whole:
         raise FrameError("there are no users to pair: fleet(by='user') has them")
     had, _ = cores_of(frame, whole, cores)
@@ -104,7 +103,7 @@ def _hours(whole: pd.DataFrame, had: Floats, tz: str) -> _Hours:
 
 
 def _needs(hours: _Hours, is_learned: Bools, quantile: float) -> Floats:
-    """What each machine needs in each part of the day, in cores: (users, WINDOWS); NaN where it was not seen."""
+    """What each host needs in each part of the day, in cores: (users, WINDOWS); NaN where it was not seen."""
     needs = np.full((len(hours.users), WINDOWS), np.nan)
     for window in range(WINDOWS):
         used = hours.used[:, is_learned & (hours.window == window)]
@@ -115,7 +114,7 @@ def _needs(hours: _Hours, is_learned: Bools, quantile: float) -> Floats:
 
 
 def _pairs(needs: Floats, places: Ints) -> list[tuple[int, int]]:
-    """Pairs of places, the one that saves most first, no machine in two; `needs` are those of `places`."""
+    """Pairs of places, the one that saves most first, no host in two; `needs` are those of `places`."""
     peak = needs.max(axis=1)
     together = np.full((len(needs), len(needs)), 0.0)
     for part in needs.T:

@@ -1,4 +1,4 @@
-"""Why a machine has its verdict, in a sentence."""
+"""Why a host has its verdict, in a sentence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -8,7 +8,7 @@ import numpy as np
 from analytics.methods.right_sizing.later_days import WITHIN_DAYS
 
 FULL: Final = 0.97
-"""A machine whose quantile is this high may want more than it could get: how much more, nobody has seen."""
+"""A host whose quantile is this high may want more than it could get: how much more, nobody has seen."""
 
 _UNSEEN: Final = "; what it would use if it could is not seen while it is full"
 
@@ -36,7 +36,7 @@ def sentence(
 
 
 def relative_sentence(row: Mapping[str, Any], quantile: float, target: float, least_days: int) -> str:
-    """The same of a machine whose cores are not known: sizes are in times what it has now."""
+    """The same of a host whose cores are not known: sizes are in times what it has now."""
     if row["verdict"] == "not enough data":
         return sentence(row, quantile, target, least_days, None)
     seen = (

@@ -26,7 +26,7 @@
     return narrow.matches ? narrowed(layout) : layout;
   };
 
-  // Names of machines stand above their row instead of beside it, where they would leave no room.
+  // Names of hosts stand above their row instead of beside it, where they would leave no room.
   const narrowed = (layout) => {
     const small = { ...layout, font: { size: 11 } };
     const { tickvals, ticktext, rangebreaks } = layout.xaxis;

@@ -1,4 +1,4 @@
-"""What is advised of each machine: one thing of one machine, for all parts of a report."""
+"""What is advised of each host: one thing of one host, for all parts of a report."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -7,21 +7,21 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.frame import TooFewData, by_user
-from analytics.methods.right_sizing import size_machines
+from analytics.methods.right_sizing import size_hosts
 from analytics.reports.data import Data
 from analytics.reports.text import count, plural
 from contract.times import DAY_MS
 
 IDLE: Final = 0.1
-"""A machine is idle where 95 of 100 of its samples are below this."""
+"""A host is idle where 95 of 100 of its samples are below this."""
 RARELY: Final = 0.05
-"""The share of the time for which a machine may be above the target."""
+"""The share of the time for which a host may be above the target."""
 _MIN_SAMPLES: Final = 20
 """With fewer, a 95th percentile is the highest sample."""
 _MIN_MS: Final = 600_000
-"""How long a machine is seen at least before anything is advised: a few seconds say nothing of what it is for."""
+"""How long a host is seen at least before anything is advised: a few seconds say nothing of what it is for."""
 _GONE_MS: Final = DAY_MS
-"""Of a machine that is silent for longer it is only said that it is."""
+"""Of a host that is silent for longer it is only said that it is."""
 
 _SHORT_MS: Final = 14 * DAY_MS
 _MIN_DAYS, _MIN_DAYS_SHORT = 5, 3
@@ -35,20 +35,20 @@ class Advice:
     """What is advised, and the sizes it rests on."""
 
     kinds: "pd.Series[str]"
-    """Of each machine, index `user`: `hot`, `idle`, `too big` (and not idle), or nothing."""
+    """Of each host, index `user`: `hot`, `idle`, `too big` (and not idle), or nothing."""
     sizes: pd.DataFrame | None
-    """What `analytics.right_size` answers of the machines that were seen for long enough, index `user`; None where none
+    """What `analytics.right_size` answers of the hosts that were seen for long enough, index `user`; None where none
     was."""
     in_cores: bool
-    """Whether sizes are cores; else they are relative to what each machine has now."""
+    """Whether sizes are cores; else they are relative to what each host has now."""
     least_days: int
     judged: int
-    """How many machines there is enough to say of."""
+    """How many hosts there is enough to say of."""
     caveats: tuple[str, ...]
 
     def amount(self, size: float) -> str:
         """So much CPU, in a sentence: the same number as in a table."""
-        one, many = ("core", "cores") if self.in_cores else ("machine's worth of CPU", "machines' worth of CPU")
+        one, many = ("core", "cores") if self.in_cores else ("host's worth of CPU", "hosts' worth of CPU")
         return f"{count(size)} {one if count(size) == '1' else many}"
 
     @property
@@ -57,11 +57,11 @@ class Advice:
         return "cores" if self.in_cores else "times the present size"
 
     def who(self, kind: Kind) -> pd.Index:
-        """The machines of which this is said."""
+        """The hosts of which this is said."""
         return self.kinds.index[self.kinds == kind]
 
     def sized(self, kind: Kind) -> pd.DataFrame:
-        """The sizes of the machines of which this is said, those with most to change first."""
+        """The sizes of the hosts of which this is said, those with most to change first."""
         if self.sizes is None:
             return pd.DataFrame(columns=["now", "needed", "recommended", "saved"])
         chosen = self.sizes.loc[self.sizes.index.intersection(self.who(kind))]
@@ -71,25 +71,25 @@ class Advice:
     def check_sizes(self) -> pd.DataFrame:
         """The sizes; raises TooFewData where there are none."""
         if self.sizes is None:
-            raise TooFewData(f"no machine was seen on {self.least_days} days or more")
+            raise TooFewData(f"no host was seen on {self.least_days} days or more")
         return self.sizes
 
 
-def advise(data: Data, machines: pd.DataFrame) -> Advice:
-    """What is advised of each machine of a report's table.
+def advise(data: Data, hosts: pd.DataFrame) -> Advice:
+    """What is advised of each host of a report's table.
 
-    Whether a machine that was sized is too small, its size says; otherwise it is hot where more than 5 of 100 of its
+    Whether a host that was sized is too small, its size says; otherwise it is hot where more than 5 of 100 of its
     samples are above the target for sure.
     """
-    enough = (machines["samples"] >= _MIN_SAMPLES) & (machines["buckets"] * data.rate_ms >= _MIN_MS)
-    gone = machines["last"] < machines["last"].max() - _GONE_MS
-    judged = machines[enough & ~gone]
+    enough = (hosts["samples"] >= _MIN_SAMPLES) & (hosts["buckets"] * data.rate_ms >= _MIN_MS)
+    gone = hosts["last"] < hosts["last"].max() - _GONE_MS
+    judged = hosts[enough & ~gone]
     in_cores, least_days, sizes = _sizes(data, judged)
-    verdicts = sizes["verdict"].reindex(machines.index)
-    short = verdicts.isin(_SHORT_OF).where(verdicts.notna(), machines["surely_above"] > RARELY)
+    verdicts = sizes["verdict"].reindex(hosts.index)
+    short = verdicts.isin(_SHORT_OF).where(verdicts.notna(), hosts["surely_above"] > RARELY)
     kinds = pd.Series(
-        np.select([~machines.index.isin(judged.index), short, machines["p95"] < IDLE, verdicts == "too big"],
-                  ["", "hot", "idle", "too big"], ""), index=machines.index,
+        np.select([~hosts.index.isin(judged.index), short, hosts["p95"] < IDLE, verdicts == "too big"],
+                  ["", "hot", "idle", "too big"], ""), index=hosts.index,
     )  # fmt: skip
     return Advice(
         kinds, None if sizes.empty else sizes, in_cores, least_days, len(judged), _caveats(enough, gone, data)
@@ -101,19 +101,19 @@ def _caveats(enough: "pd.Series[bool]", gone: "pd.Series[bool]", data: Data) -> 
     told = []
     if few:
         seen = f"seen for less than ten minutes, or in fewer than {_MIN_SAMPLES} samples"
-        told.append(f"{plural(few, 'machine')} {seen}, got no advice.")
+        told.append(f"{plural(few, 'host')} {seen}, got no advice.")
     if lost:
-        told.append(f"{plural(lost, 'machine')}, silent for a day or longer, got no advice.")
+        told.append(f"{plural(lost, 'host')}, silent for a day or longer, got no advice.")
     return tuple(told) if data.is_fleet else ()
 
 
 def _sizes(data: Data, judged: pd.DataFrame) -> tuple[bool, int, pd.DataFrame]:
-    """Whether sizes are in cores, on how many days a machine is to be seen, and the sizes of those that were."""
+    """Whether sizes are in cores, on how many days a host is to be seen, and the sizes of those that were."""
     least_days = _MIN_DAYS_SHORT if data.end_ms - data.start_ms < _SHORT_MS else _MIN_DAYS
     windows = data.windows.assign(user=data.windows["user"].astype(str))
     windows = windows[windows["user"].isin(judged.index)]
     if windows.empty:
         return False, least_days, pd.DataFrame({"verdict": pd.Series(dtype="str"), "needed": pd.Series(dtype=float)})
-    found = size_machines(windows, data.users.rename_axis("user").reset_index(), data.target, least_days=least_days)
+    found = size_hosts(windows, data.users.rename_axis("user").reset_index(), data.target, least_days=least_days)
     sized = by_user(found.table)
     return found.in_cores, least_days, sized[sized["needed"].notna()]

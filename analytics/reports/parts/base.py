@@ -8,7 +8,7 @@ import pandas as pd
 
 from analytics.frames.frame import TooFewData
 from analytics.frames.resampling import resample
-from analytics.reports.annotations import about_all, shortly_after
+from analytics.reports.context import about_all, shortly_after
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Section
 from contract.times import DAY_MS
@@ -35,14 +35,14 @@ def one_or_nothing(what: str, make: Callable[[], Part]) -> Part:
 
 
 def attended_total(data: Data) -> pd.DataFrame:
-    """All machines together, without the buckets that are not of the fleet: those in which fewer than half of the
-    machines reported that usually (in the median of all buckets) do. A machine's total as it is.
+    """All hosts together, without the buckets that are not of the fleet: those in which fewer than half of the
+    hosts reported that usually (in the median of all buckets) do. A host's total as it is.
     """
     if not data.is_fleet:
         return data.total
-    machines = data.windows["user"].groupby(level=0, observed=True).nunique()
-    there = machines.reindex(pd.DatetimeIndex(data.total.index).floor(pd.Timedelta(data.rate_ms, "ms")))
-    return data.total[(there >= machines.median() / 2).to_numpy()]
+    hosts = data.windows["user"].groupby(level=0, observed=True).nunique()
+    there = hosts.reindex(pd.DatetimeIndex(data.total.index).floor(pd.Timedelta(data.rate_ms, "ms")))
+    return data.total[(there >= hosts.median() / 2).to_numpy()]
 
 
 def has_day(data: Data) -> bool:
@@ -58,11 +58,11 @@ def check_day(data: Data) -> None:
 
 
 _THROUGHOUT = 0.9
-"""A machine was there throughout where it has so many of the buckets that any has."""
+"""A host was there throughout where it has so many of the buckets that any has."""
 
 
-def same_machines(data: Data) -> tuple[pd.DataFrame, int]:
-    """The windows of the machines that were seen throughout, and how many these are.
+def same_hosts(data: Data) -> tuple[pd.DataFrame, int]:
+    """The windows of the hosts that were seen throughout, and how many these are.
 
     A mean over whoever happens to report moves with who does. Raises TooFewData where fewer than two were there
     throughout, while others came and went.
@@ -72,35 +72,35 @@ def same_machines(data: Data) -> tuple[pd.DataFrame, int]:
     if len(throughout) == len(buckets):
         return data.windows, len(buckets)
     if len(throughout) < 2:
-        raise TooFewData(f"{len(throughout)} of {len(buckets):,} machines were seen throughout")
+        raise TooFewData(f"{len(throughout)} of {len(buckets):,} hosts were seen throughout")
     return data.windows[data.windows["user"].isin(throughout)], len(throughout)
 
 
 def attended_by_the_same(data: Data) -> tuple[pd.DataFrame, int, str]:
-    """As `attended_total`, of the machines that were seen throughout where others came and went.
+    """As `attended_total`, of the hosts that were seen throughout where others came and went.
 
-    Their windows, the width of these in ms, and what they are in a sentence. A machine that comes is no event of the
+    Their windows, the width of these in ms, and what they are in a sentence. A host that comes is no event of the
     others. Raises TooFewData where fewer than two were seen throughout.
     """
-    what = "the fleet's mean" if data.is_fleet else "the machine"
-    windows, machines = same_machines(data) if data.is_fleet else (data.windows, len(data.samples))
-    if machines == len(data.samples):
+    what = "the fleet's mean" if data.is_fleet else "the host"
+    windows, hosts = same_hosts(data) if data.is_fleet else (data.windows, len(data.samples))
+    if hosts == len(data.samples):
         return attended_total(data), data.total_rate_ms, what
     there = windows["user"].groupby(level=0, observed=True).nunique()
     total = resample(windows.drop(columns="user"), data.rate)
     attended = (there.reindex(total.index) >= there.median() / 2).to_numpy()
-    return total[attended], data.rate_ms, f"the mean of the {machines:,} machines seen throughout"
+    return total[attended], data.rate_ms, f"the mean of the {hosts:,} hosts seen throughout"
 
 
 def steady_total(data: Data) -> tuple[pd.DataFrame, int, str, list[str]]:
-    """All machines together, or those that were there throughout where others came and went.
+    """All hosts together, or those that were there throughout where others came and went.
 
     Their windows, the width of these in ms, what they are in a sentence, and what limits them.
     """
     if not data.is_fleet:
-        return data.total, data.total_rate_ms, "the machine", []
+        return data.total, data.total_rate_ms, "the host", []
     try:
-        windows, machines = same_machines(data)
+        windows, hosts = same_hosts(data)
     except TooFewData as error:
         return (
             data.total,
@@ -108,21 +108,21 @@ def steady_total(data: Data) -> tuple[pd.DataFrame, int, str, list[str]]:
             "the fleet's mean",
             [f"The forecast is of the mean of whoever reports, which moves with who does: {error}."],
         )
-    if machines == len(data.samples):
+    if hosts == len(data.samples):
         return data.total, data.total_rate_ms, "the fleet's mean", []
     total = resample(windows.drop(columns="user"), data.rate)
-    return total, data.rate_ms, f"the mean of the {machines:,} machines seen throughout", []
+    return total, data.rate_ms, f"the mean of the {hosts:,} hosts seen throughout", []
 
 
 def subject(data: Data) -> str:
     """What the report is on, at the beginning of a sentence."""
-    return "The fleet" if data.is_fleet else "The machine"
+    return "The fleet" if data.is_fleet else "The host"
 
 
 def after_annotation(data: Data, moment_ms: int, width_ms: int, user: str | None = None) -> str:
-    """What a moment of a machine, or of the whole report, came shortly after (`shortly_after`); nothing otherwise.
+    """What a moment of a host, or of the whole report, came shortly after (`shortly_after`); nothing otherwise.
 
-    What concerns only some machines of a fleet does not explain its mean.
+    What concerns only some hosts of a fleet does not explain its mean.
     """
     users = [user] if user is not None else [*map(str, data.samples.index)]
     return shortly_after(about_all(data.annotations, users), moment_ms, width_ms)

@@ -1,4 +1,4 @@
-"""What is needed: the size of each machine, how evenly its cores are used, and what is to come."""
+"""What is needed: the size of each host, how evenly its cores are used, and what is to come."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -27,8 +27,8 @@ _SHOWN_HORIZONS = 3
 """So many times the horizon of the past is shown beside it."""
 
 
-def fleet_sizes(data: Data, machines: pd.DataFrame, advice: Advice) -> Part:
-    """How large each machine should be, those that need more first. Raises TooFewData where none can be sized."""
+def fleet_sizes(data: Data, hosts: pd.DataFrame, advice: Advice) -> Part:
+    """How large each host should be, those that need more first. Raises TooFewData where none can be sized."""
     sized = advice.check_sizes()
     larger, smaller, idle = (advice.sized(kind) for kind in ("hot", "too big", "idle"))
     title = _sizes_title(larger, smaller, idle, advice)
@@ -47,7 +47,7 @@ def fleet_sizes(data: Data, machines: pd.DataFrame, advice: Advice) -> Part:
                      ordered.head(SHOWN)),
     ]  # fmt: skip
     few = advice.judged - len(sized)
-    caveats = [f"{plural(few, 'machine')} seen on fewer than {advice.least_days} days got no size."] if few else []
+    caveats = [f"{plural(few, 'host')} seen on fewer than {advice.least_days} days got no size."] if few else []
     found = [*_too_small(larger, advice, data), *_too_big(smaller, len(idle), float(sized["now"].sum()), advice)]
     return Part(Section("sizes", "What it needs", parts=parts), found, [*_relative(advice), *caveats])
 
@@ -61,18 +61,18 @@ _NEEDED = (
 def _relative(advice: Advice) -> list[str]:
     if advice.in_cores:
         return []
-    return ["The number of cores is not known: sizes are relative to what each machine has now."]
+    return ["The number of cores is not known: sizes are relative to what each host has now."]
 
 
 def _sizes_title(larger: pd.DataFrame, smaller: pd.DataFrame, idle: pd.DataFrame, advice: Advice) -> str:
     told = []
     if len(larger):
-        told.append(f"{plural(len(larger), 'machine')} should be larger{_by(-larger['saved'].sum(), advice)}")
+        told.append(f"{plural(len(larger), 'host')} should be larger{_by(-larger['saved'].sum(), advice)}")
     if len(smaller):
-        told.append(f"{plural(len(smaller), 'machine')} could be smaller{_by(smaller['saved'].sum(), advice)}")
+        told.append(f"{plural(len(smaller), 'host')} could be smaller{_by(smaller['saved'].sum(), advice)}")
     if len(idle):
-        told.append(f"{plural(len(idle), 'machine')} {'is' if len(idle) == 1 else 'are'} idle")
-    return "; ".join(told) or "Every machine has the size that it needs"
+        told.append(f"{plural(len(idle), 'host')} {'is' if len(idle) == 1 else 'are'} idle")
+    return "; ".join(told) or "Every host has the size that it needs"
 
 
 def _by(cores: float, advice: Advice) -> str:
@@ -92,11 +92,11 @@ def _too_small(small: pd.DataFrame, advice: Advice, data: Data) -> list[Finding]
         Finding(
             "act",
             "size",
-            f"{plural(many, 'hot machine')} {'is' if many == 1 else 'are'} too small to stay below "
+            f"{plural(many, 'hot host')} {'is' if many == 1 else 'are'} too small to stay below "
             f"{level(data.target)}: {listed(names)}.",
             action,
             {"machines": many, "missing": missing, "names": names},
-            _sizes_table("all-too-small", f"{all_of(many)} machines that need more, in {advice.relation}", small)
+            _sizes_table("all-too-small", f"{all_of(many)} hosts that need more, in {advice.relation}", small)
             if many > 1
             else None,
         )
@@ -112,11 +112,11 @@ def _too_big(big: pd.DataFrame, idle: int, now: float, advice: Advice) -> list[F
         Finding(
             "watch",
             "size",
-            f"{plural(many, 'machine')}{beside} {'is' if many == 1 else 'are'} larger than needed, by "
+            f"{plural(many, 'host')}{beside} {'is' if many == 1 else 'are'} larger than needed, by "
             f"{advice.amount(saved)} ({percent(saved / now)} of what all have): {listed(names)}.",
             f"Make {them(many)} smaller{', those with most to save first' if many > 1 else ''}.",
             {"machines": many, "saved": saved, "names": names},
-            _sizes_table("all-too-big", f"{all_of(many)} machines that could be smaller, in {advice.relation}", big)
+            _sizes_table("all-too-big", f"{all_of(many)} hosts that could be smaller, in {advice.relation}", big)
             if many > 1
             else None,
         )
@@ -124,7 +124,7 @@ def _too_big(big: pd.DataFrame, idle: int, now: float, advice: Advice) -> list[F
 
 
 def fleet_pairs(data: Data, advice: Advice) -> Part:
-    """Which of the machines that were sized fit together; nothing where no pair does, or none was sized.
+    """Which of the hosts that were sized fit together; nothing where no pair does, or none was sized.
 
     Raises TooFewData where there are too few days, or buckets are longer than an hour.
     """
@@ -143,7 +143,7 @@ def fleet_pairs(data: Data, advice: Advice) -> Part:
         return Part()
     saved, many = float(fit["saved"].sum()), len(fit)
     one, in_all = ("one", "") if many == 1 else ("one each", " in all")
-    title = f"{plural(many, 'pair')} of machines could share {one}, and save {advice.amount(saved)}{in_all}"
+    title = f"{plural(many, 'pair')} of hosts could share {one}, and save {advice.amount(saved)}{in_all}"
     note = (
         f"Sized in {advice.relation} on the days before the last {plural(int(fit['later_days'].iloc[0]), 'day')}, and "
         f"tried on these: in so many of their hours both together stayed below {level(data.target)}. Of "
@@ -153,7 +153,7 @@ def fleet_pairs(data: Data, advice: Advice) -> Part:
     both = listed(fit[["user", "other"]].iloc[0].astype(str).tolist())
     finding = Finding(
         "note", "pairs", f"{title}: {both}{' save most' if many > 1 else ''}.",
-        f"Let {'both' if many == 1 else 'each pair'} share a machine, if their memory fits too.",
+        f"Let {'both' if many == 1 else 'each pair'} share a host, if their memory fits too.",
         {"pairs": many, "saved": saved, "tried": len(pairs)},
     )  # fmt: skip
     table = ReportTable("pairs", title, _PAIR_COLUMNS, _pair_rows(fit.head(SHOWN), data.tz), note)
@@ -161,7 +161,7 @@ def fleet_pairs(data: Data, advice: Advice) -> Part:
 
 
 _PAIR_COLUMNS = (
-    ReportColumn("machine", "user"), ReportColumn("with", "user"), ReportColumn("its busiest hours"),
+    ReportColumn("host", "user"), ReportColumn("with", "user"), ReportColumn("its busiest hours"),
     ReportColumn("the other's"), ReportColumn("apart", "number"), ReportColumn("together", "number"),
     ReportColumn("saved", "share"), ReportColumn("later hours held", "share"),
     ReportColumn("apart, both held", "share"),
@@ -180,14 +180,14 @@ def _part_of_day(hour: Any, tz: str) -> str:
     return f"{int(hour):02}:00 to {int(hour) + 24 // WINDOWS:02}:00 {tz}"
 
 
-def machine_size(data: Data, advice: Advice, *, calm: bool) -> Part:
-    """How large the machine should be; `calm`: it is expected to stay below the target. Raises TooFewData."""
+def host_size(data: Data, advice: Advice, *, calm: bool) -> Part:
+    """How large the host should be; `calm`: it is expected to stay below the target. Raises TooFewData."""
     sized = advice.check_sizes()
-    [machine] = sized.to_dict("records")
-    now, needed = float(machine["now"]), float(machine["needed"])
-    title = f"The machine has {now:g} {'core' if now == 1 else 'cores'} and needs {needed:g}"
+    [host] = sized.to_dict("records")
+    now, needed = float(host["now"]), float(host["needed"])
+    title = f"The host has {now:g} {'core' if now == 1 else 'cores'} and needs {needed:g}"
     if not advice.in_cores:
-        title = f"The machine needs {needed:g} times its present size"
+        title = f"The host needs {needed:g} times its present size"
     parts: list[Picture | ReportTable] = [
         Picture(
             "sizes",
@@ -196,22 +196,22 @@ def machine_size(data: Data, advice: Advice, *, calm: bool) -> Part:
         ),
         _sizes_table("sizes-table", f"Its size, in {advice.relation}", sized),
     ]
-    return Part(Section("sizes", "What it needs", parts=parts), _machine_size(machine, advice, data, calm=calm),
+    return Part(Section("sizes", "What it needs", parts=parts), _host_size(host, advice, data, calm=calm),
                 _relative(advice))  # fmt: skip
 
 
-def _machine_size(machine: Mapping[Hashable, Any], advice: Advice, data: Data, *, calm: bool) -> list[Finding]:
-    """One machine is told one thing: an idle one not to shrink, one whose load may grow not either."""
+def _host_size(host: Mapping[Hashable, Any], advice: Advice, data: Data, *, calm: bool) -> list[Finding]:
+    """One host is told one thing: an idle one not to shrink, one whose load may grow not either."""
     [kind] = advice.kinds
-    saved = float(machine["saved"])
+    saved = float(host["saved"])
     if kind == "hot":
         more = f"Give it {advice.amount(-saved)} more." if saved < 0 else "No size is enough: move work away."
-        sentence = f"The machine is too small to stay below {level(data.target)}."
+        sentence = f"The host is too small to stay below {level(data.target)}."
         return [Finding("act", "size", sentence, more, {"machines": 1, "missing": 0.0 if np.isnan(saved) else -saved})]
     if kind != "too big":
         return []
-    share = percent(saved / float(machine["now"]))
-    sentence = f"The machine is larger than needed, by {advice.amount(saved)} ({share})"
+    share = percent(saved / float(host["now"]))
+    sentence = f"The host is larger than needed, by {advice.amount(saved)} ({share})"
     numbers = {"machines": 1, "saved": saved}
     if not calm:
         return [Finding("note", "size", f"{sentence}, as long as its load stays as it was.", numbers=numbers)]
@@ -220,7 +220,7 @@ def _machine_size(machine: Mapping[Hashable, Any], advice: Advice, data: Data, *
 
 def _sizes_table(name: str, title: str, sized: pd.DataFrame) -> ReportTable:
     columns = [
-        ReportColumn("machine", "user"), ReportColumn("now", "number"), ReportColumn("needed", "number"),
+        ReportColumn("host", "user"), ReportColumn("now", "number"), ReportColumn("needed", "number"),
         ReportColumn("at least", "number"), ReportColumn("at most", "number"), ReportColumn("saved", "number"),
         ReportColumn("95th percentile", "share"), ReportColumn("verdict"), ReportColumn("confidence", "share"),
     ]  # fmt: skip
@@ -233,12 +233,12 @@ def _sizes_table(name: str, title: str, sized: pd.DataFrame) -> ReportTable:
 
 
 def core_balance(data: Data, advice: Advice) -> Part:
-    """A bar a core; nothing where cores were not reported. Raises TooFewData for a machine of one core."""
+    """A bar a core; nothing where cores were not reported. Raises TooFewData for a host of one core."""
     if data.cores is None:
-        return Part(caveats=["Single cores are left out: this machine reports none."])
+        return Part(caveats=["Single cores are left out: this host reports none."])
     cores = _cores_summary(data.cores)
     if len(cores) < 2:
-        raise TooFewData("the machine has one core")
+        raise TooFewData("the host has one core")
     mean = float(cores["mean"].mean())
     busiest = cores.sort_values("mean").to_dict("records")[-1]
     alone = float(core_imbalance(data.cores)["one_saturated"].mean())
@@ -249,7 +249,7 @@ def core_balance(data: Data, advice: Advice) -> Part:
         [kind] = advice.kinds
         finding = Finding(
             "watch", "cores", f"{title}: {percent(float(busiest['mean']))} beside {percent(mean)}.",
-            "A single thread, or interrupts, may hold the machine up"
+            "A single thread, or interrupts, may hold the host up"
             + ("." if kind == "hot" else "; more cores would not help."),
             {"core": number, "factor": factor, "one_saturated": alone},
         )  # fmt: skip
@@ -260,7 +260,7 @@ def core_balance(data: Data, advice: Advice) -> Part:
         )
     note = (
         "Bars are means; the lines go from the lowest to the highest bucket of each core. A core was at 90 % or more "
-        f"while the machine was below for {percent(alone)} of the time."
+        f"while the host was below for {percent(alone)} of the time."
     )
     return Part(
         Section("cores", "Cores", parts=[Picture("cores", figures.core_imbalance(cores, title), note)]), [finding]
@@ -280,7 +280,7 @@ def _cores_summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def expected_load(data: Data) -> Part:
-    """The forecast of the fleet's mean, or of the machine's. Raises TooFewData where the history is too short."""
+    """The forecast of the fleet's mean, or of the host's. Raises TooFewData where the history is too short."""
     check_day(data)
     horizon_ms = _horizon_ms(data)
     steady, _, what, caveats = steady_total(data)
@@ -323,7 +323,7 @@ def _forecast_finding(data: Data, what: str, horizon_ms: int, low: float, high: 
 
 
 def _step_ms(data: Data) -> int:
-    """An hour, or less where the machines' buckets are shorter."""
+    """An hour, or less where the hosts' buckets are shorter."""
     return min(HOUR_MS, data.rate_ms)
 
 

@@ -1,4 +1,4 @@
-"""What changed: one period beside the one before, the level for good, and the machines that moved most."""
+"""What changed: one period beside the one before, the level for good, and the hosts that moved most."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from analytics.methods.change_points import change_points
 from analytics.methods.comparison import compare
 from analytics.reports.data import Data, mean_cores
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import SHOWN, Part, after_annotation, check_day, in_ms, period, same_machines, subject
+from analytics.reports.parts.base import SHOWN, Part, after_annotation, check_day, in_ms, period, same_hosts, subject
 from analytics.reports.text import all_of, listed, moment, percent, plural, points, them, times
 from contract.times import HOUR_MS
 
@@ -24,12 +24,12 @@ _CHANCE = 0.05
 """Below this a p-value counts as more than chance."""
 _SHOWN = 12
 _LEAP = 0.2
-_MAX_MACHINES = 5000
-"""Machines that are compared; each takes a millisecond."""
+_MAX_HOSTS = 5000
+"""Hosts that are compared; each takes a millisecond."""
 
 
 def what_changed(data: Data) -> Part:
-    """The two periods: hour by hour, and the machines that moved most.
+    """The two periods: hour by hour, and the hosts that moved most.
 
     Raises TooFewData where one has no data, or both together are less than a day.
     """
@@ -46,7 +46,7 @@ def what_changed(data: Data) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class _Periods:
-    """The two periods, of the same machines: a mean over whoever happens to report moves with who does."""
+    """The two periods, of the same hosts: a mean over whoever happens to report moves with who does."""
 
     before: pd.DataFrame
     after: pd.DataFrame
@@ -55,11 +55,11 @@ class _Periods:
     p_value: float
     hedges_g: float
     who: str = ""
-    """Which machines these are, where not all were seen in both periods."""
+    """Which hosts these are, where not all were seen in both periods."""
 
     @classmethod
     def of(cls, data: Data) -> "_Periods":
-        """Raises TooFewData where one period has no data, or no machine was seen in both."""
+        """Raises TooFewData where one period has no data, or no host was seen in both."""
         frame = data.windows if data.is_fleet else data.total
         before, after = (
             period(frame, data.before_ms, data.split_ms),
@@ -73,24 +73,24 @@ class _Periods:
             return cls(before, after, was, now, float(compared["p_value"]), float(compared["hedges_g"]))
         both = sorted({*before["user"].unique()} & {*after["user"].unique()})
         if not both:
-            raise TooFewData("no machine was seen in both periods")
+            raise TooFewData("no host was seen in both periods")
         before, after = before[before["user"].isin(both)], after[after["user"].isin(both)]
         was, now = (_mean_of(part, both) for part in (before, after))
         [compared] = compare(before, after, weight="samples").to_dict("records")
         seen = len(data.samples)
-        who = f"The mean is that of the {plural(len(both), 'machine')} seen in both." if len(both) < seen else ""
+        who = f"The mean is that of the {plural(len(both), 'host')} seen in both." if len(both) < seen else ""
         return cls(before, after, was, now, float(compared["p_value"]), float(compared["hedges_g"]), who)
 
 
 def _mean_of(part: pd.DataFrame, users: list[str]) -> float:
-    """The mean of a period, in which each machine counts alike however long it was there: by its cores at that time."""
+    """The mean of a period, in which each host counts alike however long it was there: by its cores at that time."""
     cores = mean_cores(part)
     weight = None if cores is None else cores.reindex([str(user) for user in users]).to_numpy()
     return float(np.average(_means(part).reindex(users), weights=weight))
 
 
 def _means(part: pd.DataFrame) -> "pd.Series[float]":
-    """The mean of each machine."""
+    """The mean of each host."""
     sums = part.assign(load=part["mean"] * part["count"]).groupby("user", observed=True)[["load", "count"]].sum()
     return sums["load"] / sums["count"]
 
@@ -150,17 +150,17 @@ _Level = Mapping[Hashable, Any]
 
 
 def _level_changes(data: Data) -> tuple[list[Picture], _Level | None, list[str]]:
-    """The lasting changes of the level of a machine, or of those that were there throughout.
+    """The lasting changes of the level of a host, or of those that were there throughout.
 
     The last of them, where one is worth a look; and what limits them.
     """
     total, rate_ms = data.total, data.total_rate_ms
     if data.is_fleet:
         try:
-            windows, machines = same_machines(data)
+            windows, hosts = same_hosts(data)
         except TooFewData as error:
             return [], None, [f"No lasting change of level is told: {error}."]
-        if machines < len(data.samples):
+        if hosts < len(data.samples):
             total, rate_ms = resample(windows.drop(columns="user"), data.rate), data.rate_ms
     changes = change_points(total, tz=data.tz)
     changes = changes[changes["kind"] == "level"]
@@ -178,31 +178,31 @@ def _level_changes(data: Data) -> tuple[list[Picture], _Level | None, list[str]]
 
 
 def _top_changes(data: Data) -> tuple[list[Picture | ReportTable], list[Finding]]:
-    """The machines that were seen in both periods, those that moved most first; nothing for less than two."""
+    """The hosts that were seen in both periods, those that moved most first; nothing for less than two."""
     before = period(data.windows, data.before_ms, data.split_ms)
     after = period(data.windows, data.split_ms, data.end_ms)
-    both = sorted(set(before["user"]) & set(after["user"]))[:_MAX_MACHINES]
+    both = sorted(set(before["user"]) & set(after["user"]))[:_MAX_HOSTS]
     if len(both) < 2:
         return [], []
     moved = compare(before[before["user"].isin(both)], after[after["user"].isin(both)], by="user")
     moved = moved.rename(columns={"mean_before": "before", "mean_after": "after"})
     moved["user"] = moved["user"].astype(str)
     sure = int((moved["p_value"] < _CHANCE).sum())
-    title = f"Of {plural(len(moved), 'machine')} seen in both periods {sure:,} changed by more than chance would"
+    title = f"Of {plural(len(moved), 'host')} seen in both periods {sure:,} changed by more than chance would"
     parts: list[Picture | ReportTable] = [
         Picture(
             "movers",
             figures.top_changes(moved.head(_SHOWN), title),
             "Those that moved most: from the open circle (before) to the filled one (after).",
         ),
-        _top_changes_table("movers-table", "The machines that moved most", moved.head(SHOWN)),
+        _top_changes_table("movers-table", "The hosts that moved most", moved.head(SHOWN)),
     ]
     return parts, _leap_findings(moved)
 
 
 def _top_changes_table(name: str, title: str, moved: pd.DataFrame) -> ReportTable:
     columns = [
-        ReportColumn("machine", "user"),
+        ReportColumn("host", "user"),
         ReportColumn("before", "share"),
         ReportColumn("after", "share"),
         ReportColumn("change", "change"),
@@ -216,12 +216,12 @@ def _top_changes_table(name: str, title: str, moved: pd.DataFrame) -> ReportTabl
     ]
     return ReportTable(
         name, title, columns, rows,
-        note="More than chance: by a test that knows that neighbouring hours are alike, adjusted for so many machines.",
+        note="More than chance: by a test that knows that neighbouring hours are alike, adjusted for so many hosts.",
     )  # fmt: skip
 
 
 def _leap_findings(moved: pd.DataFrame) -> list[Finding]:
-    """The machines that rose, and those that fell, by much and more than chance would."""
+    """The hosts that rose, and those that fell, by much and more than chance would."""
     sure = moved[moved["p_value"] < _CHANCE]
     return [
         finding
@@ -237,12 +237,12 @@ def _leaps(way: str, leaped: pd.DataFrame, action: str) -> list[Finding]:
     if leaped.empty:
         return []
     names, many = leaped["user"].tolist(), len(leaped)
-    everyone = _top_changes_table(f"all-that-{way}", f"{all_of(many)} machines that {way}", leaped)
+    everyone = _top_changes_table(f"all-that-{way}", f"{all_of(many)} hosts that {way}", leaped)
     return [
         Finding(
             "watch",
             "change",
-            f"{plural(many, 'machine')} {way} by {_LEAP * 100:.0f} points or more: {listed(names)}.",
+            f"{plural(many, 'host')} {way} by {_LEAP * 100:.0f} points or more: {listed(names)}.",
             action.format(them(many)),
             {"machines": many, "way": way, "names": names},
             everyone if many > 1 else None,

@@ -12,22 +12,22 @@ _SILENT_BUCKETS = 3
 _EXACT = 1e-9
 
 
-def facts(data: Data, machines: pd.DataFrame) -> list[tuple[str, str]]:
+def facts(data: Data, hosts: pd.DataFrame) -> list[tuple[str, str]]:
     """Of what, how much and how fine the data are."""
     first, last = _ends(data.total)
     buckets = (data.end_ms - data.start_ms) / data.rate_ms
-    whose = "all machines'" if data.is_fleet else "its"
+    whose = "all hosts'" if data.is_fleet else "its"
     told = [
         ("Range", f"{moment(data.start_ms)} to {moment(data.end_ms)} ({span(data.end_ms - data.start_ms)})"),
         ("First and last data", f"{moment(first)}, {moment(last + data.total_rate_ms)}"),
-        *([("Machines", f"{len(machines):,}")] if data.is_fleet else []),
+        *([("Hosts", f"{len(hosts):,}")] if data.is_fleet else []),
         (
             "Samples",
             f"{int(data.samples['count'].sum()):,}, in {plural(len(data.windows), 'bucket')} of {span(data.rate_ms)}",
         ),
         (
             "Coverage",
-            f"{percent(len(data.windows) / max(1.0, len(machines) * buckets))} of {whose} time in the range",
+            f"{percent(len(data.windows) / max(1.0, len(hosts) * buckets))} of {whose} time in the range",
         ),
     ]
     missing = [f"{moment(start)} to {moment(end)}" for start, end in gaps(data)]
@@ -46,9 +46,9 @@ def caveats(data: Data) -> list[str]:
         _shares_of_time(data),
     ]
     if data.is_fleet:
-        cores = data.machine_cores
+        cores = data.host_cores
         told.append(
-            "Each machine counts by the time it was seen, however often it samples, "
+            "Each host counts by the time it was seen, however often it samples, "
             + ("and however large it is: the cores of some are not known." if cores is None else "and by its cores.")
         )
     approximated = float(data.samples["approximated"].sum() / max(1, data.samples["count"].sum()))
@@ -69,9 +69,9 @@ def _shares_of_time(data: Data) -> str:
     height = f"The share of time above {level(data.target)}"
     if off.max() < _EXACT:
         return f"{height} is exact."
-    said = f"{height} comes from them too: of each machine within {_points(off.max())}"
+    said = f"{height} comes from them too: of each host within {_points(off.max())}"
     if not data.is_fleet:
-        return f"{said.replace('of each machine ', '')}."
+        return f"{said.replace('of each host ', '')}."
     return f"{said}, of all together within {_points(float(off @ above['count'] / above['count'].sum()))}."
 
 
@@ -80,18 +80,18 @@ def _points(share: float) -> str:
     return f"{np.ceil(share * 1000) / 10:.1f} points"
 
 
-def findings(data: Data, machines: pd.DataFrame) -> list[Finding]:
-    """Who is not one machine, who has fallen silent, and how much is missing."""
+def findings(data: Data, hosts: pd.DataFrame) -> list[Finding]:
+    """Who is not one host, who has fallen silent, and how much is missing."""
     told = _shared_ids(data)
     late = data.end_ms - _SILENT_BUCKETS * data.rate_ms - data.rate_ms
-    silent = machines[machines["last"] < late].sort_values("last")
+    silent = hosts[hosts["last"] < late].sort_values("last")
     if len(silent):
         verb = "is" if len(silent) == 1 else "are"
         told.append(
             Finding(
-                "watch" if len(silent) < len(machines) else "act",
+                "watch" if len(silent) < len(hosts) else "act",
                 "coverage",
-                f"{plural(len(silent), 'machine')} of {len(machines):,} {verb} silent: nothing in the last "
+                f"{plural(len(silent), 'host')} of {len(hosts):,} {verb} silent: nothing in the last "
                 f"{each(data.end_ms - int(silent['last'].max()) - data.rate_ms)} or longer "
                 f"({listed(list(silent.index))}).",
                 "Look whether it is gone or its agent is stopped."
@@ -124,7 +124,7 @@ def _shared_ids(data: Data) -> list[Finding]:
         return []
     names = [str(user) for user in shared.index]
     windows = int(shared["shared_windows"].sum())
-    subject = f"{listed(names)} is" if len(names) == 1 else f"{len(names):,} machines ({listed(names)}) are each"
+    subject = f"{listed(names)} is" if len(names) == 1 else f"{len(names):,} hosts ({listed(names)}) are each"
     return [
         Finding(
             "act",
@@ -139,14 +139,14 @@ def _shared_ids(data: Data) -> list[Finding]:
 
 
 def _silent_table(silent: pd.DataFrame, data: Data) -> ReportTable:
-    columns = [ReportColumn("machine", "user"), ReportColumn("last data", "time"), ReportColumn("mean", "share")]
+    columns = [ReportColumn("host", "user"), ReportColumn("last data", "time"), ReportColumn("mean", "share")]
     rows: list[list[Cell]] = [[str(user), int(last) + data.rate_ms, float(mean)]
             for user, last, mean in silent[["last", "mean"]].itertuples(name=None)]  # fmt: skip
-    return ReportTable("all-silent", f"{all_of(len(silent))} silent machines", columns, rows)
+    return ReportTable("all-silent", f"{all_of(len(silent))} silent hosts", columns, rows)
 
 
 def _shared_table(shared: pd.DataFrame) -> ReportTable:
-    columns = [ReportColumn("machine", "user"), ReportColumn("overlapping windows", "number")]
+    columns = [ReportColumn("host", "user"), ReportColumn("overlapping windows", "number")]
     rows: list[list[Cell]] = [[str(user), int(windows)] for user, windows in shared["shared_windows"].items()]
     return ReportTable("all-shared", f"{all_of(len(shared))} ids of more than one host", columns, rows)
 
@@ -157,7 +157,7 @@ def gaps(data: Data) -> list[tuple[int, int]]:
     after = np.flatnonzero(np.diff(index) > data.total_rate_ms)
     first, last = _ends(data.total)
     edges = [(data.start_ms, first), (last + data.total_rate_ms, data.end_ms)]
-    # The range may be rounded to whole buckets of the machines: less than one says nothing.
+    # The range may be rounded to whole buckets of the hosts: less than one says nothing.
     lead, trail = ([edge] if edge[1] - edge[0] >= data.rate_ms else [] for edge in edges)
     inside = [(int(index[place]) + data.total_rate_ms, int(index[place + 1])) for place in after.tolist()]
     return [*lead, *inside, *trail]

@@ -26,8 +26,8 @@ from contract.times import HOUR_MS
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MIN_HOURS_TO_TELL = 2 * 7 * 24
-_MAX_MACHINES = 50
-"""So many of the busiest machines are looked at one by one; each takes its time."""
+_MAX_HOSTS = 50
+"""So many of the busiest hosts are looked at one by one; each takes its time."""
 
 
 def hours_of_week(data: Data) -> Part:
@@ -61,16 +61,16 @@ def _hour_named(row: Mapping[Hashable, Any], tz: str) -> str:
     return f"{_DAYS[int(row['weekday'])]} {int(row['hour']):02}:00 {tz}"
 
 
-def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:
-    """Anomalies of the fleet's mean, and of its busiest machines."""
+def fleet_anomalies(data: Data, hosts: pd.DataFrame) -> Part:
+    """Anomalies of the fleet's mean, and of its busiest hosts."""
     part = total_anomalies(data)
-    busiest = machines.index[:_MAX_MACHINES]
+    busiest = hosts.index[:_MAX_HOSTS]
     chosen = data.windows[data.windows["user"].isin(busiest)]
     odd = anomalies(chosen.assign(user=chosen["user"].astype(str)), tuning=Tuning.for_step(data.rate_ms))
     odd = odd[odd["anomaly"]].sort_values("score", ascending=False)
     if part.section is None or odd.empty:
         return part
-    whose = "busiest machine" if len(busiest) == 1 else f"{len(busiest):,} busiest machines"
+    whose = "busiest host" if len(busiest) == 1 else f"{len(busiest):,} busiest hosts"
     strongest = "strongest anomaly" if len(odd) == 1 else f"{min(SHOWN, len(odd)):,} strongest anomalies"
     title = f"The {strongest} of the {whose}"
     table = _anomalies_table(data, odd, title)
@@ -86,9 +86,9 @@ def _verdicts(total: pd.DataFrame, rate_ms: int) -> pd.DataFrame:
 
 
 def total_anomalies(data: Data) -> Part:
-    """Anomalies of the fleet's mean, or of the machine: each judged by what came before it, and nothing else.
+    """Anomalies of the fleet's mean, or of the host: each judged by what came before it, and nothing else.
 
-    The mean is that of the machines that were seen throughout, or of whoever reports where these have too few points.
+    The mean is that of the hosts that were seen throughout, or of whoever reports where these have too few points.
     """
     try:
         total, rate_ms, what = attended_by_the_same(data)
@@ -128,7 +128,7 @@ def total_anomalies(data: Data) -> Part:
 
 def _anomalies_table(data: Data, odd: pd.DataFrame, title: str) -> ReportTable:
     columns = [
-        ReportColumn("machine", "user"),
+        ReportColumn("host", "user"),
         ReportColumn("when", "time"),
         ReportColumn("value", "share"),
         ReportColumn("usual", "share"),

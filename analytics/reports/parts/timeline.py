@@ -12,7 +12,7 @@ from analytics.methods.trends import fleet_trend
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Numbers, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import IDLE, Advice
-from analytics.reports.parts.base import SHOWN, Part, attended_total, has_day, in_ms, same_machines
+from analytics.reports.parts.base import SHOWN, Part, attended_total, has_day, in_ms, same_hosts
 from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, them
 
 if TYPE_CHECKING:
@@ -21,58 +21,58 @@ if TYPE_CHECKING:
 
 _CHANCE, _SLOW = 0.05, 0.01
 _BUSIEST = 0.1
-"""The busiest of the machines whose share of the work is told."""
+"""The busiest of the hosts whose share of the work is told."""
 _MAX_ANNOTATIONS = 100
 _FEW = 20
-"""From so many machines on, a band that holds 90 of 100 of them leaves one out."""
+"""From so many hosts on, a band that holds 90 of 100 of them leaves one out."""
 _Bands = list[tuple[str, str, str]]
 
 
-def fleet_timeline(data: Data, machines: pd.DataFrame) -> Part:
-    """Trend with bands over the machines, and all of them as a heat map."""
-    quantiles, bands, note = _bands(len(machines))
+def fleet_timeline(data: Data, hosts: pd.DataFrame) -> Part:
+    """Trend with bands over the hosts, and all of them as a heat map."""
+    quantiles, bands, note = _bands(len(hosts))
     trend = fleet_trend(data.windows, data.rate, quantiles=quantiles)
-    first, last = machines["p50"].quantile([0.25, 0.75])
+    first, last = hosts["p50"].quantile([0.25, 0.75])
     mean = float(np.average(data.total["mean"], weights=data.total["count"]))
-    title = f"The {_mean_of(data, machines)} is {percent(mean)}"
-    if len(machines) > 1:
-        title += f"; half of the machines are mostly between {percent(first)} and {percent(last)}"
+    title = f"The {_mean_of(data, hosts)} is {percent(mean)}"
+    if len(hosts) > 1:
+        title += f"; half of the hosts are mostly between {percent(first)} and {percent(last)}"
     picture = Picture(
         "trend",
         figures.trend(trend.frame, title, bands=bands),
-        f"A point for each {each(data.rate_ms)}. The line is the {_mean_of(data, machines)}{note}.",
+        f"A point for each {each(data.rate_ms)}. The line is the {_mean_of(data, hosts)}{note}.",
     )
     parts: list[Picture | ReportTable] = [picture]
-    if len(machines) > 1:
-        parts.append(_heat_map(data, machines))
+    if len(hosts) > 1:
+        parts.append(_heat_map(data, hosts))
     parts += _mark_annotations(data, picture, trend.frame.index)
     slope, caveats = _same_hosts_trend(data) if has_day(data) else ([], [])
     return Part(
-        Section("course", "How the load went", parts=parts), [_level_finding(data, mean, machines), *slope], caveats
+        Section("course", "How the load went", parts=parts), [_level_finding(data, mean, hosts), *slope], caveats
     )
 
 
-def _bands(machines: int) -> tuple[tuple[float, ...], _Bands, str]:
-    """The quantiles over the machines that bound bands, the bands, and what to say of these."""
-    if machines == 1:
+def _bands(hosts: int) -> tuple[tuple[float, ...], _Bands, str]:
+    """The quantiles over the hosts that bound bands, the bands, and what to say of these."""
+    if hosts == 1:
         return (0.5,), [], ""
-    said = "; the bands are of the means of machines, each counted once"
-    if machines < _FEW:
-        all_of_them = "both machines" if machines == 2 else f"all {machines} machines"
+    said = "; the bands are of the means of hosts, each counted once"
+    if hosts < _FEW:
+        all_of_them = "both hosts" if hosts == 2 else f"all {hosts} hosts"
         return (0.0, 1.0), [("users_0", "users_100", all_of_them)], said.replace("bands are", "band is")
-    inner = ("users_25", "users_75", "50 of 100 machines")
-    return (0.05, 0.25, 0.75, 0.95), [("users_5", "users_95", "90 of 100 machines"), inner], said
+    inner = ("users_25", "users_75", "50 of 100 hosts")
+    return (0.05, 0.25, 0.75, 0.95), [("users_5", "users_95", "90 of 100 hosts"), inner], said
 
 
-def _mean_of(data: Data, machines: pd.DataFrame) -> str:
+def _mean_of(data: Data, hosts: pd.DataFrame) -> str:
     """What a fleet's mean is a mean of."""
-    cores = data.machine_cores
+    cores = data.host_cores
     if cores is None:
-        return f"mean of the {plural(len(machines), 'machine')}"
+        return f"mean of the {plural(len(hosts), 'host')}"
     return f"share of the {plural(round(cores.sum()), 'core')} that was used"
 
 
-def machine_timeline(data: Data) -> Part:
+def host_timeline(data: Data) -> Part:
     """Trend with the extremes and quantiles of the samples."""
     total = data.windows
     mean = float(np.average(total["mean"], weights=total["count"]))
@@ -80,7 +80,7 @@ def machine_timeline(data: Data) -> Part:
     shown = total.assign(
         low=(total["mean"] - spread).clip(lower=total["min"]), high=(total["mean"] + spread).clip(upper=total["max"])
     )
-    title = f"The machine used {percent(mean)} of its CPU on average, and at most {percent(float(total['max'].max()))}"
+    title = f"The host used {percent(mean)} of its CPU on average, and at most {percent(float(total['max'].max()))}"
     picture = Picture(
         "trend",
         figures.trend(
@@ -90,7 +90,7 @@ def machine_timeline(data: Data) -> Part:
         f"A point is the mean of each {each(data.rate_ms)}; the bands are of the samples within.",
     )  # fmt: skip
     noted = _mark_annotations(data, picture, shown.index)
-    return Part(Section("course", "How the load went", parts=[picture, *noted]), [_machine_level_finding(data, mean)])
+    return Part(Section("course", "How the load went", parts=[picture, *noted]), [_host_level_finding(data, mean)])
 
 
 def _mark_annotations(data: Data, picture: Picture, index: "pd.Index[Any]") -> list[ReportTable]:
@@ -108,7 +108,7 @@ def _mark_annotations(data: Data, picture: Picture, index: "pd.Index[Any]") -> l
         moments[name] = pd.to_datetime(moments[name], unit="ms", utc=True)
     figures.mark_moments(picture.figure, moments)
     columns = [
-        ReportColumn("when", "time"), ReportColumn("until", "time"), ReportColumn("what"), ReportColumn("machines"),
+        ReportColumn("when", "time"), ReportColumn("until", "time"), ReportColumn("what"), ReportColumn("hosts"),
     ]  # fmt: skip
     rows: list[list[Cell]] = [
         [one.time_ms, one.end_ms if one.end_ms > one.time_ms else None, one.text, one.user] for one in shown
@@ -120,13 +120,13 @@ def _mark_annotations(data: Data, picture: Picture, index: "pd.Index[Any]") -> l
 
 
 def _same_hosts_trend(data: Data) -> tuple[list[Finding], list[str]]:
-    """Where the fleet goes, by the machines that were there throughout; and what limits that."""
+    """Where the fleet goes, by the hosts that were there throughout; and what limits that."""
     try:
-        windows, machines = same_machines(data)
+        windows, hosts = same_hosts(data)
     except TooFewData as error:
         return [], [f"No trend is told: {error}."]
     slope = fleet_trend(windows, data.rate, quantiles=(0.5,)).slope
-    whose = f"mean of the {machines:,} machines that were seen throughout" if machines < len(data.samples) else "mean"
+    whose = f"mean of the {hosts:,} hosts that were seen throughout" if hosts < len(data.samples) else "mean"
     return _trend_findings(slope, f"The fleet's {whose}"), []
 
 
@@ -148,53 +148,53 @@ def _trend_findings(slope: "Slope", subject: str) -> list[Finding]:
     ]
 
 
-def _heat_map(data: Data, machines: pd.DataFrame) -> Picture:
-    cores = data.machine_cores
-    sizes = 1.0 if cores is None else cores.reindex(machines.index)
-    work = (machines["mean"] * machines["buckets"] * sizes).sort_values(ascending=False)
+def _heat_map(data: Data, hosts: pd.DataFrame) -> Picture:
+    cores = data.host_cores
+    sizes = 1.0 if cores is None else cores.reindex(hosts.index)
+    work = (hosts["mean"] * hosts["buckets"] * sizes).sort_values(ascending=False)
     busiest = max(1, round(len(work) * _BUSIEST))
     share = float(work.iloc[:busiest].sum() / max(work.sum(), 1e-12))
-    who = "busiest machine" if busiest == 1 else f"{busiest:,} busiest machines"
+    who = "busiest host" if busiest == 1 else f"{busiest:,} busiest hosts"
     title = f"The {who} of {len(work):,} did {percent(share)} of all work"
     if cores is None:
         title += ", were all of one size"
     return Picture(
         "machines-over-time",
         figures.users_over_time(data.windows, title),
-        "Rows are ordered by mean load: a bright row is a machine, or a group of neighbours in this order, that is "
+        "Rows are ordered by mean load: a bright row is a host, or a group of neighbours in this order, that is "
         "busy all the time; a bright column is a time at which all were. Grey: nothing was reported.",
     )
 
 
-def _level_finding(data: Data, mean: float, machines: pd.DataFrame) -> Finding:
-    """How busy the fleet was: of all its cores where these are known, otherwise the mean of its machines."""
+def _level_finding(data: Data, mean: float, hosts: pd.DataFrame) -> Finding:
+    """How busy the fleet was: of all its cores where these are known, otherwise the mean of its hosts."""
     peak, height = _peak(data)
     numbers: dict[str, str | float | int] = {
-        "mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": len(machines),
+        "mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": len(hosts),
     }  # fmt: skip
-    cores = data.machine_cores
+    cores = data.host_cores
     if cores is None:
-        said = f"The mean of the {plural(len(machines), 'machine')} was {percent(mean)}, however large each is"
+        said = f"The mean of the {plural(len(hosts), 'host')} was {percent(mean)}, however large each is"
     else:
-        # Of the cores that were there: machines come and go.
-        there = float((cores.reindex(machines.index) * machines["buckets"]).sum() / data.total.index.nunique())
+        # Of the cores that were there: hosts come and go.
+        there = float((cores.reindex(hosts.index) * hosts["buckets"]).sum() / data.total.index.nunique())
         there *= data.total_rate_ms / data.rate_ms
         idle = there * (1 - mean)
         numbers |= {"cores": float(cores.sum()), "idle_cores": idle}
         said = (
-            f"{plural(len(machines), 'machine')} used {percent(mean)} of {plural(round(cores.sum()), 'core')} on "
+            f"{plural(len(hosts), 'host')} used {percent(mean)} of {plural(round(cores.sum()), 'core')} on "
             f"average; {idle:,.1f} were idle"
         )
     sentence = f"{said}; the busiest {each(data.total_rate_ms)} began {moment(in_ms(peak))}, with {percent(height)}."
     return Finding("note", "level", sentence, numbers={**numbers})
 
 
-def _machine_level_finding(data: Data, mean: float) -> Finding:
+def _host_level_finding(data: Data, mean: float) -> Finding:
     peak, height = _peak(data)
     return Finding(
         "note",
         "level",
-        f"The machine used {percent(mean)} of its CPU on average; the busiest {each(data.total_rate_ms)} began "
+        f"The host used {percent(mean)} of its CPU on average; the busiest {each(data.total_rate_ms)} began "
         f"{moment(in_ms(peak))}, with {percent(height)}.",
         numbers={"mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": 1},
     )
@@ -205,70 +205,70 @@ def _peak(data: Data) -> tuple[object, float]:
     return total["mean"].idxmax(), float(total["mean"].max())
 
 
-def fleet_load(data: Data, machines: pd.DataFrame, advice: Advice) -> Part:
-    """Load-duration curves, the hottest and the idlest machines."""
-    hot = machines.loc[advice.who("hot")].sort_values("surely_above", ascending=False, kind="stable")
-    idle = machines.loc[advice.who("idle")].sort_values("p95", kind="stable")
-    above = float((machines["above"] * machines["weight"]).sum() / machines["weight"].sum())
+def fleet_load(data: Data, hosts: pd.DataFrame, advice: Advice) -> Part:
+    """Load-duration curves, the hottest and the idlest hosts."""
+    hot = hosts.loc[advice.who("hot")].sort_values("surely_above", ascending=False, kind="stable")
+    idle = hosts.loc[advice.who("idle")].sort_values("p95", kind="stable")
+    above = float((hosts["above"] * hosts["weight"]).sum() / hosts["weight"].sum())
     curves = {
-        "all machines": load_duration_curve(data.windows),
-        "the busiest machine": load_duration_curve(data.windows[data.windows["user"] == machines.index[0]]),
+        "all hosts": load_duration_curve(data.windows),
+        "the busiest host": load_duration_curve(data.windows[data.windows["user"] == hosts.index[0]]),
     }
-    title = f"Machines were above {level(data.target)} for {percent(above)} of the time"
+    title = f"Hosts were above {level(data.target)} for {percent(above)} of the time"
     parts: list[Picture | ReportTable] = [
         Picture(
             "load-duration",
-            figures.load_duration(curves if len(machines) > 1 else {"the machine": curves["all machines"]}, title),
-            "Read it from the left: the curve is above a height for so much of the time, over all machines. Steep on "
-            "the left means short peaks; a high plateau means machines that are always busy.",
+            figures.load_duration(curves if len(hosts) > 1 else {"the host": curves["all hosts"]}, title),
+            "Read it from the left: the curve is above a height for so much of the time, over all hosts. Steep on "
+            "the left means short peaks; a high plateau means hosts that are always busy.",
         )
     ]
     for name, kind, chosen in (("hottest", "hot", hot), ("idlest", "idle", idle)):
         if len(chosen):
-            many = f"The {name} of {len(chosen):,} {kind} machines" if len(chosen) > 1 else f"The {kind} machine"
+            many = f"The {name} of {len(chosen):,} {kind} hosts" if len(chosen) > 1 else f"The {kind} host"
             parts.append(_load_table(name, many, chosen.head(SHOWN), data))
     intro = (
         f"Hot: more than 5 of 100 samples are above {level(data.target)} for sure. Idle: 95 of 100 samples are below "
-        f"{level(IDLE)}. Where the size of a machine can be told, what it has now decides whether it is hot."
+        f"{level(IDLE)}. Where the size of a host can be told, what it has now decides whether it is hot."
     )
     findings = [*_hot_findings(data, hot, advice), *_idle_findings(data, idle)] if advice.judged else []
     return Part(Section("load", "Who is hot, who is idle", intro, parts), findings, advice.caveats)
 
 
-def machine_load(data: Data, machines: pd.DataFrame, advice: Advice) -> Part:
-    """The machine's load-duration curve, and whether it is hot or idle."""
-    [machine] = machines.to_dict("records")
+def host_load(data: Data, hosts: pd.DataFrame, advice: Advice) -> Part:
+    """The host's load-duration curve, and whether it is hot or idle."""
+    [host] = hosts.to_dict("records")
     [kind] = advice.kinds
-    high, above = float(machine["p95"]), float(machine["above"])
-    curves = {"the machine": load_duration_curve(data.windows)}
+    high, above = float(host["p95"]), float(host["above"])
+    curves = {"the host": load_duration_curve(data.windows)}
     often = f"for {percent(above)} of the time" if above > 0 else "at no time"
-    title = f"The machine was above {level(data.target)} {often}"
+    title = f"The host was above {level(data.target)} {often}"
     note = "Read it from the left: the curve is above a height for so much of the time."
     section = Section("load", "How much of the time", parts=[
         Picture("load-duration", figures.load_duration(curves, title), note)
     ])  # fmt: skip
     numbers: Numbers = {"p95": high, "above_target": above, "target": data.target}
     if not advice.judged:
-        finding = Finding("note", "load", "The machine was seen too briefly to call it hot or idle.", numbers=numbers)
+        finding = Finding("note", "load", "The host was seen too briefly to call it hot or idle.", numbers=numbers)
     elif kind == "hot":
         finding = Finding(
-            "act", "hot", f"The machine is hot: {percent(above)} of its time above {level(data.target)}.",
+            "act", "hot", f"The host is hot: {percent(above)} of its time above {level(data.target)}.",
             "Move work away from it, or give it more CPU.", numbers,
         )  # fmt: skip
     elif kind == "idle":
         finding = Finding(
-            "watch", "idle", f"The machine is idle: 95 of 100 samples are below {percent(high)}.",
+            "watch", "idle", f"The host is idle: 95 of 100 samples are below {percent(high)}.",
             "Switch it off, or put its work on another.", numbers,
         )  # fmt: skip
     else:
-        finding = Finding("note", "load", f"95 of 100 samples are at most {percent(machine['p95'])}.", numbers=numbers)
+        finding = Finding("note", "load", f"95 of 100 samples are at most {percent(host['p95'])}.", numbers=numbers)
     return Part(section, [finding])
 
 
 def _hot_findings(data: Data, hot: pd.DataFrame, advice: Advice) -> list[Finding]:
     height = level(data.target)
     if hot.empty:
-        return [Finding("note", "hot", f"No machine is hot: none has more than 5 of 100 samples above {height}.")]
+        return [Finding("note", "hot", f"No host is hot: none has more than 5 of 100 samples above {height}.")]
     names = [*map(str, hot.index)]
     sized = len(advice.sized("hot"))
     where = "" if not sized else f"; “What it needs” says how much{'' if sized == len(hot) else f' for {sized:,}'}"
@@ -276,11 +276,11 @@ def _hot_findings(data: Data, hot: pd.DataFrame, advice: Advice) -> list[Finding
         Finding(
             "act",
             "hot",
-            f"{plural(len(hot), 'machine')} {'is' if len(hot) == 1 else 'are'} hot, above {height} for more than 5 % "
+            f"{plural(len(hot), 'host')} {'is' if len(hot) == 1 else 'are'} hot, above {height} for more than 5 % "
             f"of the time: {listed(names)}.",
             f"Move work away from {them(len(hot))}, or give {them(len(hot))} more CPU{where}.",
             {"machines": len(hot), "target": data.target, "names": names},
-            _load_table("all-hot", f"{all_of(len(hot))} hot machines", hot, data) if len(hot) > 1 else None,
+            _load_table("all-hot", f"{all_of(len(hot))} hot hosts", hot, data) if len(hot) > 1 else None,
         )
     ]
 
@@ -289,28 +289,28 @@ def _idle_findings(data: Data, idle: pd.DataFrame) -> list[Finding]:
     if idle.empty:
         return []
     names = [*map(str, idle.index)]
-    cores = data.machine_cores
+    cores = data.host_cores
     work = float((idle["mean"] * (1.0 if cores is None else cores.reindex(idle.index))).sum())
-    busy = "busy machines" if cores is None else "busy cores"
+    busy = "busy hosts" if cores is None else "busy cores"
     one = len(idle) == 1
     return [
         Finding(
             "watch",
             "idle",
-            f"{plural(len(idle), 'machine')} {'is' if one else 'are'} idle, below {level(IDLE)} for 95 % of the time: "
+            f"{plural(len(idle), 'host')} {'is' if one else 'are'} idle, below {level(IDLE)} for 95 % of the time: "
             f"{listed(names)}; {'it does' if one else 'together they do'} the work of {work:,.1f} {busy}.",
             "Switch it off, or put its work on another."
             if one
             else "Switch them off, or put their work together on fewer.",
             {"machines": len(idle), "work": work, "names": names},
-            None if one else _load_table("all-idle", f"{all_of(len(idle))} idle machines", idle, data),
+            None if one else _load_table("all-idle", f"{all_of(len(idle))} idle hosts", idle, data),
         )
     ]
 
 
 def _load_table(name: str, title: str, chosen: pd.DataFrame, data: Data) -> ReportTable:
     columns = [
-        ReportColumn("machine", "user"), ReportColumn("mean", "share"), ReportColumn("95th percentile", "share"),
+        ReportColumn("host", "user"), ReportColumn("mean", "share"), ReportColumn("95th percentile", "share"),
         ReportColumn("highest", "share"), ReportColumn(f"time above {level(data.target)}", "share"),
     ]  # fmt: skip
     rows = [[user, *map(float, row)] for user, *row in chosen[["mean", "p95", "max", "above"]].itertuples(name=None)]

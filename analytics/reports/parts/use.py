@@ -9,7 +9,7 @@ from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import Part, in_ms, subject
 from analytics.reports.text import moment, percent, plural, quoted
-from analytics.sources.service import OTHERS, is_others
+from analytics.sources.service_answers import OTHERS, is_others
 from contract.times import HOUR_MS
 
 _SPIKES = 0.05
@@ -36,7 +36,7 @@ class Spikes(NamedTuple):
 
 
 def cpu_use(data: Data) -> Part:
-    """A table of those that used most, and whose the spikes are; nothing where no machine said who."""
+    """A table of those that used most, and whose the spikes are; nothing where no host said who."""
     use = data.use
     if use is None:
         return Part()
@@ -57,7 +57,7 @@ def cpu_use(data: Data) -> Part:
     if not any(row[3] for row in rows):
         columns = [column for place, column in enumerate(columns) if place != 3]
         rows = [row[:3] + row[4:] for row in rows]
-    told = f" of {plural(use.machines, 'machine')}" if data.is_fleet else ""
+    told = f" of {plural(use.hosts, 'host')}" if data.is_fleet else ""
     table = ReportTable(
         "who", f"Those that used most of the CPU{told}", columns, rows,
         note="Each window names those that used most in it. So each used at least what stands here, and at most what "

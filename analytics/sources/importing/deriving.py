@@ -1,13 +1,13 @@
 """Samples of our metrics from fields of other tools: states of the CPU, counters, amounts, gauges.
 
-A frame of readings has the columns `user` (category), `end_ms`, `core` (-1 for the whole machine), `device` (a text,
+A frame of readings has the columns `user` (category), `end_ms`, `core` (-1 for the whole host), `device` (a text,
 where fields are of devices), `field` (a number into the list of fields), `value`, `line` and `file`.
 
 - **Utilization** is the share of time that the CPU was neither idle nor waiting for input and output, as our agent
   says it: 1 - (idle + iowait) where idle is known, otherwise the sum of the busy states. Guest time is user time.
 - **Counters** say it by their growth between two readings; the first reading of each has none, and where one goes back
   (a restart) that step is left out.
-- **Devices** are added up. A machine of which only cores are known has their mean, weighed by time.
+- **Devices** are added up. A host of which only cores are known has their mean, weighed by time.
 """
 
 from collections.abc import Sequence
@@ -141,7 +141,7 @@ def _state_times(readings: pd.DataFrame, fields: Sequence[Field], aside: SetAsid
 
 
 def _cpu(shares: pd.DataFrame) -> pd.DataFrame:
-    """Samples of `share`, by place; machines of which only cores are known get their mean, weighed by `weight`."""
+    """Samples of `share`, by place; hosts of which only cores are known get their mean, weighed by `weight`."""
     rows = shares[["share", "weight", "line", "file"]].reset_index()
     rows = rows[rows["share"].notna()]
     whole = rows[rows["core"] == WHOLE]
@@ -180,7 +180,7 @@ def _growths(readings: pd.DataFrame, fields: Sequence[Field], aside: SetAside) -
 
 
 def _summed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Samples of rates of devices: those of a machine and a moment added up."""
+    """Samples of rates of devices: those of a host and a moment added up."""
     rows = rows[rows["value"].notna()]
     summed = rows.groupby(["user", "target", "end_ms"], observed=True)
     made = summed.agg({"value": "sum", "line": "first", "file": "first"}).reset_index()

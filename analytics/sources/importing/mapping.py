@@ -35,14 +35,9 @@ from analytics.sources.importing.readings import (
     cores_of,
     frame_of_readings,
 )
+from analytics.sources.importing.roles import categories_of, numbers_of
 from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside
-from analytics.sources.importing.tables import (
-    categories_of,
-    numbers_of,
-    set_numberless_aside,
-    set_unclear_aside,
-    with_sign,
-)
+from analytics.sources.importing.tables import set_numberless_aside, set_unclear_aside, with_sign
 from contract.metrics import NAMES, QUANTITIES
 
 Where = dict[str, str]

@@ -35,7 +35,7 @@ class Hints:
     time_format: str | None = None
     """How times are written, as strptime has it."""
     host_name: str | None = None
-    """The machine, where the file names none."""
+    """The host, where the file names none."""
     mapping: Path | None = None
 
 
@@ -125,7 +125,7 @@ def _together(parts: Sequence["pd.Series[Any]"]) -> Any:
 
 
 def core_of(name: str) -> int:
-    """The number of a core by its name: `3`, `cpu3`, `cpu-3`; -1 for the whole machine, -2 for what is neither."""
+    """The number of a core by its name: `3`, `cpu3`, `cpu-3`; -1 for the whole host, -2 for what is neither."""
     told = name.strip().lower()
     if told in _WHOLE_NAMES:
         return WHOLE

@@ -23,7 +23,7 @@ _BATCH_REPORTS: Final = 4000
 _BATCH_BYTES: Final = 4_000_000
 """Half of what the service takes at once."""
 LANES: Final = 4
-"""So many requests are under way at a time, each of other machines: so a machine's windows come in order of time."""
+"""So many requests are under way at a time, each of other hosts: so a host's windows come in order of time."""
 _VERSION: Final = "imported"
 Texts = npt.NDArray[np.object_]
 
@@ -207,11 +207,11 @@ def _cpu(rows: pd.DataFrame, aside: SetAside) -> _Pieces:
         texts = [f'{{"type":"CPU","avg_utilization":{value!r}}}' for value in rows["value"].tolist()]
         return _of_rows(rows, np.array(texts, object))
     user, end_ms = rows["user"].cat.codes.to_numpy(), rows["end_ms"].to_numpy()
-    # Sorted by user, moment and core: the whole machine, -1, is the first of each.
+    # Sorted by user, moment and core: the whole host, -1, is the first of each.
     first = np.flatnonzero(np.append(True, (np.diff(user) != 0) | (np.diff(end_ms) != 0)))
     ends = np.append(first[1:], len(rows))
     whole = core[first] == WHOLE
-    aside.take(rows, np.repeat(~whole, ends - first), "cores of a machine without the machine as a whole")
+    aside.take(rows, np.repeat(~whole, ends - first), "cores of a host without the host as a whole")
     values, numbers = rows["value"].tolist(), core.tolist()
     known = known or [{}] * len(rows)
     texts = [
@@ -232,7 +232,7 @@ _MEMBERS: Final = {
 def _cpu_of(
     values: Sequence[float], numbers: Sequence[int], known: Sequence[Mapping[str, Any]], begin: int, end: int
 ) -> dict[str, Any]:
-    """The CPU metric of the row `begin`, the whole machine, and of its cores, which follow it up to `end`."""
+    """The CPU metric of the row `begin`, the whole host, and of its cores, which follow it up to `end`."""
     metric: dict[str, Any] = {"type": "CPU", "avg_utilization": values[begin]}
     metric |= {member: known[begin][name] for name, member in _MEMBERS.items() if name in known[begin]}
     cores = range(begin + 1, end)

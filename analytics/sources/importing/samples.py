@@ -7,7 +7,7 @@ column        dtype     what
 ==============================================================================================================
 `user`        category  whose
 `end_ms`      int64     the moment of the sample: the end of what it stands for, epoch milliseconds
-`core`        int64     which core; -1 for the whole machine
+`core`        int64     which core; -1 for the whole host
 `quantity`    category  the stored name of the quantity (`contract.metrics.QUANTITIES`)
 `value`       float64   in the unit of the quantity: shares in [0, 1]
 `line`        int64     where it stands in its file, from 1; 0 where the form has no lines
@@ -34,7 +34,7 @@ from contract.selectors import MAX_USER_ID
 from contract.times import MINUTE_MS, SECONDS_BELOW
 
 WHOLE: Final = -1
-"""The number in `core` of the whole machine."""
+"""The number in `core` of the whole host."""
 COLUMNS: Final = ("user", "end_ms", "core", "quantity", "value", "line", "file")
 CLIPPED_ABOVE: Final = 0.05
 """A share that is above 1 by at most this is clipped to 1: counters are read a moment apart."""
@@ -162,7 +162,7 @@ def checked(frame: pd.DataFrame, aside: SetAside, now_ms: int, interval_ms: int 
     """The samples that can be kept, each with the `start_ms` of its window; the others are set aside.
 
     A sample is the window of `interval_ms` that ends at its moment. Without that the interval is the median distance
-    between neighbouring samples of its machine and quantity, and a minute where there is one sample only.
+    between neighbouring samples of its host and quantity, and a minute where there is one sample only.
     """
     frame = aside.take(frame, frame["value"].isna().to_numpy(), "no number where the value stands")
     for mark, reason in NO_MOMENT.items():
@@ -208,7 +208,7 @@ def _in_range(frame: pd.DataFrame, aside: SetAside) -> tuple[pd.DataFrame, int]:
 
 
 def _once(frame: pd.DataFrame, aside: SetAside) -> tuple[pd.DataFrame, int]:
-    """Each window once: the first of those that are of one machine, quantity, core and moment."""
+    """Each window once: the first of those that are of one host, quantity, core and moment."""
     if len(frame) < 2:
         return frame, 0
     same = np.ones(len(frame), np.bool_)
@@ -222,7 +222,7 @@ def _once(frame: pd.DataFrame, aside: SetAside) -> tuple[pd.DataFrame, int]:
     value = frame["value"].to_numpy()
     other = same & (value != value[first])
     repeated = int((same & ~other).sum())
-    aside.take(frame, other, "another value for the same machine and moment; the first counts")
+    aside.take(frame, other, "another value for the same host and moment; the first counts")
     return frame[~same].reset_index(drop=True), repeated
 
 

@@ -1,7 +1,7 @@
 """Samples brought to a service: several requests at a time, taken up where they were cut short.
 
 What was taken is noted in a file of the user's state folder, named after what is imported where; the same import goes
-on behind it. Without the note nothing is counted twice either, because the service knows a window by its machine,
+on behind it. Without the note nothing is counted twice either, because the service knows a window by its host,
 metric and end; it only takes longer.
 """
 

@@ -1,6 +1,6 @@
 """Samples brought into Parquet files of windows, which every command reads by `--data`: a file for each metric.
 
-A window that is there already, by machine, core and end, stays as it is, so that what is imported twice counts once.
+A window that is there already, by host, core and end, stays as it is, so that what is imported twice counts once.
 """
 
 from pathlib import Path
@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.frames.arrow import frame_of, schema_of, table_of
+from analytics.frames.exchange import frame_of, schema_of, table_of
 from analytics.frames.frame import frame_of_values, histograms_of, packed, utc
 from analytics.frames.kernel import Histograms
 from analytics.sources.importing.samples import WHOLE, Checked, ImportFault
-from analytics.sources.parquet import metric_of
+from analytics.sources.parquet_files import metric_of
 from contract.metrics import NAMES, QUANTITIES
 
 

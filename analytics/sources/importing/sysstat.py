@@ -1,7 +1,7 @@
 """sysstat: the JSON that `sadf -j` writes, and the text that `sar` does.
 
 CPU (all and each), memory, swap, load averages, network interfaces and block devices are taken. A record's moment is
-the end of its interval. `sar`'s lines have the time of day of the machine: its zone has to be known (`--tz`), unless it
+the end of its interval. `sar`'s lines have the time of day of the host: its zone has to be known (`--tz`), unless it
 is UTC; a day is over where the time goes back. Memory and swap are as `%memused` and `%swpused` say. Loopback is left
 out of the network, as the agent does.
 """
@@ -136,7 +136,7 @@ def read_sar(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
 
 
 class _SarTable:
-    """Reads the lines of one machine's tables, one by one."""
+    """Reads the lines of one host's tables, one by one."""
 
     def __init__(self, user: str, date: datetime | None) -> None:
         self._user, self._first = user, date

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 
-from analytics.frames.arrow import frame_of as frame_of_arrow
 from analytics.frames.checking import IDENTITIES
 from analytics.frames.columns import NUMBERS
+from analytics.frames.exchange import frame_of as frame_of_arrow
 from analytics.frames.frame import FrameError
 from analytics.sources.importing.readings import Hints, Reading, frame_of_readings
 from analytics.sources.importing.samples import MAYBE_CUT, WHOLE, ImportFault, Ints, SetAside, frame_of
@@ -189,7 +189,7 @@ def _with_users(table: pa.Table) -> pa.Table:
 
 def _own(table: pa.Table, path: Path, file: int, hints: Hints) -> Reading:
     """Windows as we export them: summaries, which are kept whole."""
-    from analytics.sources.parquet import metric_of
+    from analytics.sources.parquet_files import metric_of
 
     try:
         metric = metric_of(path, table.schema)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.columns import Windows, take
-from analytics.frames.tiers import RAW, Piece
-from analytics.sources.influx_points import Points, Rolled, pieces
+from analytics.frames.tiers import RAW, Piece, Rolled, pieces
+from analytics.sources.influx_points import Points
 from contract.metrics import BUSIEST_CORE, Metric
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question

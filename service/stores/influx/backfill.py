@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
+from analytics.frames.tiers import Rolled
 from analytics.sources.influx_client import InfluxClient
-from analytics.sources.influx_points import Rolled
 from contract.influx import between
 from contract.times import DAY_MS
 from service.stores.influx.database import day_lines, oldest_ms, original_users

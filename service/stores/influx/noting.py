@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from analytics.frames.columns import Windows
-from analytics.sources.influx_points import Rolled
+from analytics.frames.tiers import Rolled
 from analytics.sources.influx_state import State
 from contract.influx import PARTS, PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.times import DAY_MS

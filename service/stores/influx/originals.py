@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from analytics.frames.columns import Windows, concatenate, merge, take
-from analytics.frames.tiers import RAW
+from analytics.frames.tiers import NEVER_MS, RAW, Rolled
 from analytics.sources.influx_client import InfluxClient
-from analytics.sources.influx_points import NEVER_MS, Points, Rolled, condition
+from analytics.sources.influx_points import Points, condition
 from contract.influx import (
     ORIGINAL_POINTS,
     ORIGINAL_TIMES,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from analytics.frames.columns import Windows, concatenate, merge
-from analytics.sources.influx_points import Rolled
+from analytics.frames.tiers import Rolled
 from contract.report import Report
 from service.stores.influx.reading import NumberedRows
 from service.stores.influx.rollups import FINEST

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from analytics.frames.columns import Windows, concatenate, merge, take
+from analytics.frames.tiers import Rolled
 from analytics.sources.influx_client import Unreachable
-from analytics.sources.influx_points import Rolled
 from contract.influx import PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.report import FUTURE_MS, Report
 from service.stores.influx.publication import LateHours, View, Views

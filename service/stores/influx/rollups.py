@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics.frames.columns import Windows, concatenate, merge, take
-from analytics.frames.tiers import RAW
-from analytics.sources.influx_points import Cores, Points, Rolled
+from analytics.frames.tiers import RAW, Rolled
+from analytics.sources.influx_points import Cores, Points
 from contract.influx import TIERS
 from contract.metrics import QUANTITIES
 from contract.times import MINUTE_MS

@@ -3,8 +3,8 @@
 import logging
 from typing import NamedTuple
 
+from analytics.frames.tiers import Rolled
 from analytics.sources.influx_client import InfluxClient
-from analytics.sources.influx_points import Rolled
 from analytics.sources.influx_state import State
 from contract.influx import PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.report import FUTURE_MS

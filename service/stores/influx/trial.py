@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from analytics.frames.columns import Windows, concatenate, merge
 from analytics.frames.packing import pack
-from analytics.frames.tiers import RAW
+from analytics.frames.tiers import RAW, Rolled
 from analytics.sources.influx_client import InfluxClient
-from analytics.sources.influx_points import Cores, Points, Rolled
+from analytics.sources.influx_points import Cores, Points
 from analytics.sources.influx_state import State, state_of
 from contract.influx import TIERS, identifier, string_field, tag
 from contract.metrics import Cpu, Distribution, Memory, Quantity

@@ -76,11 +76,11 @@ def test_what_is_imported_into_a_service_has_its_own_times_and_counts_once(targe
         assert done.returncode == 0, done.stderr
         assert ("were there already" in done.stderr) is not taken
     with Client(target_url) as source:
-        machine = source.history("web-1", start=1_772_000_000_000, end=1_773_000_000_000, rate="raw")
-        assert machine["mean"].tolist() == pytest.approx([0.25, 0.5], rel=1e-12)
-        assert machine["min"].tolist() == machine["max"].tolist() == machine["mean"].tolist()
-        assert machine["approximated"].tolist() == [0, 0]
-        assert [str(time) for time in machine.index] == ["2026-03-01 10:00:00+00:00", "2026-03-01 10:00:10+00:00"]
+        host = source.history("web-1", start=1_772_000_000_000, end=1_773_000_000_000, rate="raw")
+        assert host["mean"].tolist() == pytest.approx([0.25, 0.5], rel=1e-12)
+        assert host["min"].tolist() == host["max"].tolist() == host["mean"].tolist()
+        assert host["approximated"].tolist() == [0, 0]
+        assert [str(time) for time in host.index] == ["2026-03-01 10:00:00+00:00", "2026-03-01 10:00:10+00:00"]
         core = source.history("web-1", core=0, start=1_772_000_000_000, end=1_773_000_000_000, rate="raw")
         assert core["mean"].tolist() == pytest.approx([0.5], rel=1e-12)
         memory = source.history(

@@ -97,12 +97,12 @@ def test_long_answers_are_cut_and_say_so() -> None:
     assert (len(document["rows"]), document["rows_left_out"]) == (100, 150)
 
 
-def test_machines_anomalies_who_forecast_and_sizes(service_url: str) -> None:
-    machines, metrics, anomalies, who = asked(
+def test_hosts_anomalies_who_forecast_and_sizes(service_url: str) -> None:
+    hosts, metrics, anomalies, who = asked(
         service_url, ("machines", {"pattern": "6a:*"}), ("metrics", {}), ("anomalies", {"machine": USER, **RANGE}),
         ("who", {"machine": USER, **RANGE}),
     )  # fmt: skip
-    assert [row["user"] for row in machines["rows"]] == [USER]
+    assert [row["user"] for row in hosts["rows"]] == [USER]
     assert {row["metric"] for row in metrics["rows"]} >= {"cpuLoadAvg", "memoryUtilization"}
     assert "anomalies" in anomalies["query"]
     assert who["query"].startswith("GET /api/v1/who?host=")

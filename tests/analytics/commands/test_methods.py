@@ -20,15 +20,15 @@ from tests.support.terminals import ROOT, environment, run_on_terminal
 
 SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 USER = "planetlab-1_cs_uh_edu_due_test"
-MACHINES = 4
+HOSTS = 4
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with four of the machines."""
+    """A file with four of the hosts."""
     frame = pd.read_parquet(SAMPLE)
     [name] = {"user", "user_id", "group", "host"} & set(frame.columns)
-    users = [USER, *sorted(set(frame[name].astype(str)) - {USER})[: MACHINES - 1]]
+    users = [USER, *sorted(set(frame[name].astype(str)) - {USER})[: HOSTS - 1]]
     path = tmp_path_factory.mktemp("data") / "few.parquet"
     frame[frame[name].astype(str).isin(users)].to_parquet(path)
     return path
@@ -44,7 +44,7 @@ def test_a_forecast_is_that_of_the_library(few: Path, capsys: pytest.CaptureFixt
     rows = answered(capsys, "forecast", "--data", few, "--horizon", "1d")
     with analytics.connect(few) as source:
         made = analytics.forecast(source.fleet(rate="1h", by="user", histograms=False), "1d", rate="1h")
-    assert len(rows) == len(made.frame) == 24 * MACHINES
+    assert len(rows) == len(made.frame) == 24 * HOSTS
     assert [float(row["mean"]) for row in rows] == pytest.approx(made.frame["mean"].tolist(), abs=1e-12)
     assert {"time", "user", "lower_80", "upper_95"} <= rows[0].keys()
 
@@ -62,26 +62,26 @@ def test_sizes_come_with_the_most_to_save_first(few: Path, capsys: pytest.Captur
     rows = answered(capsys, "right-size", "--data", few, "--cores", "4", "--price", "0.04")
     saved = [float(row["saved"]) for row in rows]
     assert saved == sorted(saved, reverse=True)
-    assert len(rows) == MACHINES and float(rows[0]["saved_a_month"]) == pytest.approx(saved[0] * 0.04 * 730)
+    assert len(rows) == HOSTS and float(rows[0]["saved_a_month"]) == pytest.approx(saved[0] * 0.04 * 730)
 
 
-def test_machines_whose_cores_are_not_known_are_sized_in_times_what_they_have(
+def test_hosts_whose_cores_are_not_known_are_sized_in_times_what_they_have(
     few: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["right-size", "--data", str(few)]) == 0
     said = capsys.readouterr()
     assert "With --cores they are in cores" in said.err
-    assert [row["now"] for row in csv.DictReader(io.StringIO(said.out))] == ["1.0"] * MACHINES
+    assert [row["now"] for row in csv.DictReader(io.StringIO(said.out))] == ["1.0"] * HOSTS
     assert main(["right-size", "--data", str(few), "--price", "0.04"]) == 1
     assert "say it with --cores" in capsys.readouterr().err
 
 
-def test_a_file_is_compared_by_its_halves_and_two_machines_by_the_same_time(
+def test_a_file_is_compared_by_its_halves_and_two_hosts_by_the_same_time(
     few: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [halves] = answered(capsys, "compare", "--data", few)
     assert {"mean_before", "mean_after", "p_value", "verdict"} <= halves.keys()
-    assert len(answered(capsys, "compare", "--data", few, "--by", "user")) == MACHINES
+    assert len(answered(capsys, "compare", "--data", few, "--by", "user")) == HOSTS
     with analytics.connect(few) as source:
         other = next(user for user in source.users()["user"] if user != USER)
     [two] = answered(capsys, "compare", USER, other, "--data", few)
@@ -125,7 +125,7 @@ def test_the_windows_of_a_file_stream_in_order_of_time(few: Path, capsys: pytest
     assert len(answered(capsys, "stream", "--data", few, "--user", USER, "--most", "3")) == 3
 
 
-def test_a_file_that_names_no_machine_is_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_names_no_host_is_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = pd.date_range("2026-01-01", periods=96 * 7, freq="15min", tz="UTC", name="time")
     pd.DataFrame({"value": [0.25, 0.5] * (48 * 7)}, index=index).to_parquet(tmp_path / "web-1.parquet")
     [size] = answered(capsys, "right-size", "--data", tmp_path / "web-1.parquet", "--cores", "4")
@@ -135,7 +135,7 @@ def test_a_file_that_names_no_machine_is_of_one(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["compare", "a", "b", "--by", "user"], "two machines share one time"),
+        (["compare", "a", "b", "--by", "user"], "two hosts share one time"),
         (["anomalies", "--rate", "5s"], "--rate: expected 1m to 1h"),
         (["stream", "--format", "parquet"], "a stream has no end"),
         (["stream", "--metric", "cpu"], "--metric: expected a name"),
@@ -155,7 +155,7 @@ def test_wrong_settings_are_said(arguments: list[str], words: str, capsys: pytes
     [
         (["forecast"], "Forecast of 4 series"),
         (["forecast", USER, "--horizon", "2d"], "day (UTC)"),
-        (["anomalies"], "points of 4 machines were judged"),
+        (["anomalies"], "points of 4 hosts were judged"),
         (["right-size", "--cores", "4"], "cores could be saved"),
         (["right-size", USER, "--cores", "4"], "95 % of the samples used at most"),
         (["compare"], "before"),

@@ -106,7 +106,7 @@ def test_a_terminal_shows_the_course_of_each_group(service_url: str) -> None:
     assert [line.split()[0] for line in lines] == ["..", "büro/3", USER]
 
 
-def test_no_machine_can_tell_the_terminal_what_to_do(service_url: str) -> None:
+def test_no_host_can_tell_the_terminal_what_to_do(service_url: str) -> None:
     assert "[red]9[/red]" in run_on_terminal(service_url, "users")
 
 

@@ -61,7 +61,7 @@ def test_a_report_opens_without_a_network_and_has_every_section(browser: Browser
     assert path.stat().st_size < LARGEST
 
 
-def test_whatever_machines_are_called_a_report_only_shows_it(browser: Browser, folder: Path) -> None:
+def test_whatever_hosts_are_called_a_report_only_shows_it(browser: Browser, folder: Path) -> None:
     for name in ("hostile.html", "user.html"):
         with opened(browser, folder / name) as seen:
             assert seen.page.title().endswith("· Loadlens")
@@ -125,15 +125,15 @@ def test_without_a_browser_it_says_how_to_get_one(folder: Path) -> None:
     ("arguments", "code", "reason"),
     [
         (("user",), 2, "report user USER_ID"),
-        (("fleet", "web-1"), 2, "without a machine, got web-1"),
+        (("fleet", "web-1"), 2, "without a host, got web-1"),
         (("fleet", "--last", "1d", "--start", "2026-03-02"), 2, "expected --last or --start"),
         (("fleet", "--target", "80"), 2, "at most 1"),
         (("fleet", "--out", "x.foo"), 2, "ends in .html, .htm, .pdf, .png, .md, .json, got --out x.foo"),
-        (("user", "nobody", "--data", "hostile.parquet"), 1, "no machine is named 'nobody'"),
+        (("user", "nobody", "--data", "hostile.parquet"), 1, "no host is named 'nobody'"),
         (
             ("fleet", "--data", "hostile.parquet", "--start", "2027-01-01", "--end", "2027-02-01"),
             1,
-            "no machine reported",
+            "no host reported",
         ),
         (("fleet", "--data", "nothing.parquet"), 1, "nothing.parquet"),
         (("fleet", "--data", "user.html", "--out", "y.html"), 1, "user.html"),

@@ -21,7 +21,7 @@ def frame_of(values: list[float], user: str = "web-1", metric: str = "cpuUtiliza
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Path:
-    """A folder with CPU of two machines and load of one."""
+    """A folder with CPU of two hosts and load of one."""
     cpu = pd.concat([frame_of([0.25, 0.5, 0.75]), frame_of([1.0, 0.0], "web-2")])
     cpu["user"] = cpu["user"].astype("category")
     cpu.attrs = {"metric": "cpuUtilization"}

@@ -1,4 +1,4 @@
-"""Tables on a terminal of 80 characters: every column readable, whatever machines are called."""
+"""Tables on a terminal of 80 characters: every column readable, whatever hosts are called."""
 
 import io
 
@@ -52,7 +52,7 @@ def test_nothing_is_said_in_words() -> None:
     assert shown(show_rows, users([]), "Nothing has been reported yet.") == ["Nothing has been reported yet."]
 
 
-def test_what_a_machine_is_called_tells_the_terminal_nothing() -> None:
+def test_what_a_host_is_called_tells_the_terminal_nothing() -> None:
     assert not any("\x1b" in line for line in shown(show_rows, users(["\x1b[31mred [bold]x[/]"]), "nothing"))
 
 

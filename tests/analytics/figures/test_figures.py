@@ -43,7 +43,7 @@ def coming() -> pd.DataFrame:
     return pd.DataFrame({"mean": 0.5, "lower_80": 0.4, "upper_80": 0.6, "lower_95": -0.1, "upper_95": 1.2}, index=index)
 
 
-MACHINES = pd.DataFrame(
+HOSTS = pd.DataFrame(
     {"user": NAMES, "before": 0.1, "after": 0.2, "now": 8.0, "needed": 2.0, "lower": 1.0, "upper": 3.0}
 )
 PROFILE = pd.DataFrame(
@@ -60,7 +60,7 @@ USE = pd.DataFrame(
     columns=["name", "user", "unit", "command", "cpu_s", "busy_s", "core_s"], index=HOURS[KEPT].repeat(3),
 )  # fmt: skip
 ALL: dict[str, Callable[[], go.Figure]] = {
-    "trend": lambda: figures.trend(GAPPED, TITLE, bands=[("p10", "p90", "80 of 100 machines")]),
+    "trend": lambda: figures.trend(GAPPED, TITLE, bands=[("p10", "p90", "80 of 100 hosts")]),
     "load_duration": lambda: figures.load_duration(
         {NAMES[0]: pd.DataFrame({"load": [0.0, 0.5, 0.9], "share": [1.0, 0.5, 0.0]})}, TITLE
     ),
@@ -71,9 +71,9 @@ ALL: dict[str, Callable[[], go.Figure]] = {
     "levels": lambda: figures.levels(GAPPED, CHANGES, TITLE),
     "forecast": lambda: figures.forecast(GAPPED, coming(), TITLE, threshold=0.8),
     "core_imbalance": lambda: figures.core_imbalance(CORES, TITLE),
-    "right_sizing": lambda: figures.right_sizing(MACHINES, TITLE),
-    "hours_of_day": lambda: figures.hours_of_day(MACHINES[["before", "after"]].head(3), TITLE),
-    "top_changes": lambda: figures.top_changes(MACHINES, TITLE),
+    "right_sizing": lambda: figures.right_sizing(HOSTS, TITLE),
+    "hours_of_day": lambda: figures.hours_of_day(HOSTS[["before", "after"]].head(3), TITLE),
+    "top_changes": lambda: figures.top_changes(HOSTS, TITLE),
     "use_over_time": lambda: figures.use_over_time(USE, TITLE),
     "use_compared": lambda: figures.use_compared({"all": analytics.who(USE), NAMES[1]: analytics.who(USE)}, TITLE),
 }

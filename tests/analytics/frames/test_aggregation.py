@@ -133,15 +133,11 @@ def test_any_order_and_any_cut_merge_to_the_same(random: Any, cut: int) -> None:
     pd.testing.assert_frame_equal(merged, analytics.resample(FLEET, "1h"), rtol=1e-12)
 
 
-def test_cores_are_not_counted_beside_their_machine() -> None:
-    machine = FLEET[FLEET["user"] == "user 0"].drop(columns="user")
-    cores = [
-        machine.assign(core=pd.array([core] * len(machine), "Int64"), mean=machine["max"]) for core in (None, 0, 1)
-    ]
-    cores[0]["mean"] = machine["mean"]
-    pd.testing.assert_frame_equal(
-        analytics.load_duration_curve(pd.concat(cores)), analytics.load_duration_curve(machine)
-    )
+def test_cores_are_not_counted_beside_their_host() -> None:
+    host = FLEET[FLEET["user"] == "user 0"].drop(columns="user")
+    cores = [host.assign(core=pd.array([core] * len(host), "Int64"), mean=host["max"]) for core in (None, 0, 1)]
+    cores[0]["mean"] = host["mean"]
+    pd.testing.assert_frame_equal(analytics.load_duration_curve(pd.concat(cores)), analytics.load_duration_curve(host))
     assert len(analytics.load_duration_curve(cores[1])) == 64
     with pytest.raises(FrameError, match="several cores"):
         analytics.load_duration_curve(pd.concat(cores[1:]))

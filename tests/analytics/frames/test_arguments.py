@@ -206,7 +206,7 @@ def test_numbers_of_arrow_are_numbers() -> None:
     pd.testing.assert_frame_equal(analytics.resample(arrow, "1h"), analytics.resample(frame, "1h"))
 
 
-def test_a_row_that_names_no_machine_among_others_is_refused() -> None:
+def test_a_row_that_names_no_host_among_others_is_refused() -> None:
     """As an outer join leaves it."""
     frame = frame_of_values(PERCENT)
     frame = frame.assign(user=frame["user"].where(frame.index != frame.index[3]))

@@ -21,7 +21,7 @@ USERS = ["b", "a"]
 
 @pytest.fixture
 def fleet() -> pd.DataFrame:
-    """Two users, each with the whole machine and core 1, sixty windows each."""
+    """Two users, each with the whole host and core 1, sixty windows each."""
     labels = pd.DataFrame({"user": np.repeat(USERS, 2), "core": pd.array([None, 1] * 2, "Int64")})
     epoch_ms = TIMES.asi8.tolist()
     windows = windows_of([(series, time) for series in range(4) for time in epoch_ms], SAMPLES, LINEAR)
@@ -218,7 +218,7 @@ def test_bins_that_the_metric_does_not_have_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["host", "machine_id", "pod"])
-def test_machines_that_another_column_tells_apart_do_not_become_one(name: str) -> None:
+def test_hosts_that_another_column_tells_apart_do_not_become_one(name: str) -> None:
     times = pd.date_range("2026-03-01", periods=4, freq="1h", tz="UTC", name="time")
     values = pd.DataFrame({"value": [0.1, 0.2, 0.9, 1.0], name: list("aabb")}, index=times)
     frame = frame_of_values(values.drop(columns=name)).assign(**{name: list("aabb")})

@@ -38,5 +38,5 @@ def test_what_cannot_be_handed_over_is_refused() -> None:
     with pytest.raises(FrameError, match="column: expected a column 'p95'"):
         to_nixtla(FRAME, "p95")
     cores = FRAME.assign(core=pd.array(np.arange(4), "Int64"))
-    with pytest.raises(FrameError, match="expected rows of whole machines"):
+    with pytest.raises(FrameError, match="expected rows of whole hosts"):
         to_nixtla(cores)

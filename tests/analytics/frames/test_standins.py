@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import betaincinv
 
-from analytics.frames.beta import EDGES, Floats, beta_samples
-from analytics.frames.standins import bin_indices, standins
+from analytics.frames.standins import EDGES, Floats, beta_samples, bin_indices, standins
 from contract.histogram import LINEAR, LOGARITHMIC, quantile
 
 

@@ -9,7 +9,7 @@ from scipy.signal import lfilter
 
 from analytics import compare, connect
 from analytics.frames.frame import FrameError, frame_of_values
-from analytics.methods.comparison import _Cells, _error
+from analytics.methods.standard_errors import Cells, error_of
 from contract.metrics import NAMES
 from tests.support.sampled_fleets import loads, sampled
 from tests.support.sampled_windows import Samples
@@ -26,13 +26,13 @@ def noise(correlation: float, series: int, hours: int) -> Samples:
 
 
 def p_value(before: Samples, after: Samples) -> float:
-    """Of two stretches of one machine, one after the other."""
+    """Of two stretches of one host, one after the other."""
     places = np.arange(len(before) + len(after))
     sides = [
-        _Cells(False, np.zeros(len(means), np.int64), times, means, np.full(len(means), 1 / len(means)))
+        Cells(False, np.zeros(len(means), np.int64), times, means, np.full(len(means), 1 / len(means)))
         for times, means in ((places[: len(before)], before), (places[len(before) :], after))
     ]
-    return _error(*sides).p_value(float(after.mean() - before.mean()))
+    return error_of(*sides).p_value(float(after.mean() - before.mean()))
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, 0.97])
@@ -105,13 +105,13 @@ def test_users_are_compared_one_by_one() -> None:
 
 @pytest.fixture(scope="module")
 def fleet() -> pd.DataFrame:
-    """Sixty real machines, hourly, on six days."""
+    """Sixty real hosts, hourly, on six days."""
     with connect(SAMPLE) as source:
         return source.fleet(rate="1h", by="user", histograms=False)
 
 
 def dealt(frame: pd.DataFrame, seed: int, size: int | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Two groups of its machines, dealt at random."""
+    """Two groups of its hosts, dealt at random."""
     users = frame["user"].astype(str)
     order = np.random.default_rng(seed).permutation(users.unique())
     size = size or len(order) // 2
@@ -148,7 +148,7 @@ def test_groups_that_differ_are_told_apart(fleet: pd.DataFrame) -> None:
     assert np.mean(found) >= 0.9
 
 
-def test_machines_in_both_frames_are_compared_with_themselves() -> None:
+def test_hosts_in_both_frames_are_compared_with_themselves() -> None:
     random = np.random.default_rng(2)
     levels = random.uniform(0.1, 0.7, (20, 1)) + random.normal(0, 0.01, (20, 2 * DAYS))
     levels[:, DAYS:] += 0.02
@@ -166,7 +166,7 @@ def test_machines_in_both_frames_are_compared_with_themselves() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("common", [0.0, 0.7, 1.0])
-def test_a_fleet_is_seldom_called_changed_by_days_that_are_all_machines(common: float) -> None:
+def test_a_fleet_is_seldom_called_changed_by_days_that_are_all_hosts(common: float) -> None:
     found = []
     for seed in range(80):
         random = np.random.default_rng(seed)
@@ -179,7 +179,7 @@ def test_a_fleet_is_seldom_called_changed_by_days_that_are_all_machines(common: 
     assert np.mean(found) <= 0.1
 
 
-def test_two_machines_are_compared_at_the_same_times() -> None:
+def test_two_hosts_are_compared_at_the_same_times() -> None:
     together = 0.2 * np.clip(noise(0.5, 1, DAYS * 24)[0], -2, 2)
     first = loads((0.5 + 0.1 * together).clip(0, 1), user="a")
     second = loads((0.53 + 0.1 * together).clip(0, 1), user="b")
@@ -188,7 +188,7 @@ def test_two_machines_are_compared_at_the_same_times() -> None:
     assert row["p_value"] < 1e-6 and row["upper"] - row["lower"] < 0.001
 
 
-def test_a_few_machines_on_one_side_are_too_little() -> None:
+def test_a_few_hosts_on_one_side_are_too_little() -> None:
     first = pd.concat([loads(noise(0.5, 1, 240)[0].clip(0, 1), user=f"a{n}") for n in range(3)])
     second = pd.concat([loads(noise(0.5, 1, 240)[0].clip(0, 1), user=f"b{n}") for n in range(9)])
     [row] = compare(first, second).to_dict("records")
@@ -239,7 +239,7 @@ def test_too_little_is_not_compared() -> None:
 
 
 def fleet_of(load: float, seed: int) -> pd.DataFrame:
-    """60 machines of a value each hour, at 10 %, and one that samples every 50 ms, for a week."""
+    """60 hosts of a value each hour, at 10 %, and one that samples every 50 ms, for a week."""
     random = np.random.default_rng(seed)
     times = pd.date_range("2024-03-04", periods=7 * 24, freq="1h", tz="UTC", name="time")
     values = [(f"m{number}", 0.1 + random.uniform(-0.01, 0.01, len(times))) for number in range(60)]
@@ -248,7 +248,7 @@ def fleet_of(load: float, seed: int) -> pd.DataFrame:
     return pd.concat([*(part.assign(count=12) for part in parts), often.assign(count=72_000)])
 
 
-def test_machines_count_by_the_time_they_were_seen_and_not_by_their_samples() -> None:
+def test_hosts_count_by_the_time_they_were_seen_and_not_by_their_samples() -> None:
     first, second = fleet_of(0.1, 1).drop(columns="histogram"), fleet_of(0.7, 2).drop(columns="histogram")
     [row] = compare(first, second.set_index(second.index + pd.Timedelta(days=7))).to_dict("records")
     assert row["mean_before"] == pytest.approx(0.1, abs=0.002)

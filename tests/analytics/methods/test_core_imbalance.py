@@ -1,4 +1,4 @@
-"""A core at its limit is seen though the machine is not."""
+"""A core at its limit is seen though the host is not."""
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,10 @@ from tests.support.sampled_fleets import loads
 
 
 def cores(*means: list[float], user: str | None = None) -> pd.DataFrame:
-    """Cores 0, 1, ... with these means at each moment, and their machine."""
+    """Cores 0, 1, ... with these means at each moment, and their host."""
     parts = [loads(np.array(one), user=user).assign(core=number) for number, one in enumerate(means)]
-    machine = loads(np.mean(means, axis=0), user=user).assign(core=pd.NA)
-    return pd.concat([machine, *parts]).astype({"core": "Int64"})
+    host = loads(np.mean(means, axis=0), user=user).assign(core=pd.NA)
+    return pd.concat([host, *parts]).astype({"core": "Int64"})
 
 
 def test_the_spread_between_cores_is_that_of_numpy() -> None:
@@ -32,12 +32,12 @@ def test_the_spread_between_cores_is_that_of_numpy() -> None:
     assert balance.index.tolist() == loads(np.zeros(3)).index.tolist()
 
 
-def test_a_machine_that_is_saturated_as_a_whole_is_no_imbalance() -> None:
+def test_a_host_that_is_saturated_as_a_whole_is_no_imbalance() -> None:
     assert core_imbalance(cores([0.95], [0.97]))["one_saturated"].tolist() == [False]
     assert core_imbalance(cores([0.5], [0.7]), saturated=0.65)["one_saturated"].tolist() == [True]
 
 
-def test_users_are_told_apart_and_no_machine_is_needed() -> None:
+def test_users_are_told_apart_and_no_host_is_needed() -> None:
     fleet = pd.concat([cores([0.1, 0.2], [0.3, 0.2], user="a"), cores([0.9, 0.9], user="b")])
     balance = core_imbalance(fleet[fleet["core"].notna()])
     assert balance["user"].tolist() == ["a", "a", "b", "b"]

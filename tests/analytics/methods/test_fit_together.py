@@ -1,4 +1,4 @@
-"""Machines with complementary days are paired, and later days say whether that held."""
+"""Hosts with complementary days are paired, and later days say whether that held."""
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ def test_cores_count_and_not_shares() -> None:
     assert pair["together"] * 0.8 == pytest.approx(0.1 * 4 + 0.6 * 8)
 
 
-def test_machines_that_are_busy_together_are_not_paired() -> None:
+def test_hosts_that_are_busy_together_are_not_paired() -> None:
     assert fit_together(fleet(one=BY_DAY, other=BY_DAY), 4).empty
     assert fit_together(fleet(one=np.full(len(HOURS), 0.5), other=BY_DAY), 4).empty
     assert fit_together(fleet(one=np.zeros(len(HOURS)), other=np.zeros(len(HOURS))), 4).empty
@@ -57,7 +57,7 @@ def test_what_was_complementary_at_first_only_does_not_fit() -> None:
     assert not pair["fits"]
 
 
-def test_no_machine_is_in_two_pairs_and_the_most_is_saved_first() -> None:
+def test_no_host_is_in_two_pairs_and_the_most_is_saved_first() -> None:
     loads = {f"day{place}": BY_DAY * (1 - place / 10) for place in range(4)}
     loads |= {f"night{place}": BY_NIGHT * (1 - place / 10) for place in range(3)}
     found = fit_together(fleet(**loads), 4)
@@ -72,7 +72,7 @@ def test_parts_of_the_day_are_those_of_the_zone() -> None:
     assert {pair["peak"], pair["other_peak"]} == {12, 4}
 
 
-def test_a_machine_that_was_seen_on_early_days_only_is_not_paired() -> None:
+def test_a_host_that_was_seen_on_early_days_only_is_not_paired() -> None:
     assert fit_together(fleet(day=BY_DAY, gone=BY_NIGHT[: 4 * 24]), 4).empty
 
 

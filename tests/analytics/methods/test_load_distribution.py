@@ -69,7 +69,7 @@ def test_single_measurements_are_exact_at_any_threshold(threshold: float) -> Non
     assert row["lower"] == row["share"] == row["upper"] == pytest.approx((values >= threshold).mean(), rel=1e-12)
 
 
-def test_how_often_machines_are_flat_out_is_answered_with_bounds() -> None:
+def test_how_often_hosts_are_flat_out_is_answered_with_bounds() -> None:
     random = np.random.default_rng(5)
     parts = [np.where(random.random(100) < 0.29, 1.0, random.uniform(0, 0.9, 100)) for _ in range(50)]
     times = pd.date_range("2024", periods=50, freq="5s", unit="ms", tz="UTC").asi8.tolist()

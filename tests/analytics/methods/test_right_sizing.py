@@ -10,7 +10,7 @@ import pytest
 
 from analytics import right_size
 from analytics.frames.frame import FrameError, frame_of_values, to_frame
-from analytics.methods.right_sizing import VERDICTS, size_machines
+from analytics.methods.right_sizing import VERDICTS, size_hosts
 from contract.histogram import LINEAR
 from tests.support.sampled_windows import windows_of
 
@@ -68,7 +68,7 @@ def test_verdicts_say_what_to_do_and_what_it_saves() -> None:
 
 
 @pytest.mark.parametrize("sizes", [None, (4, 8, 16)])
-def test_nothing_is_promised_of_a_machine_that_is_full(sizes: tuple[int, ...] | None) -> None:
+def test_nothing_is_promised_of_a_host_that_is_full(sizes: tuple[int, ...] | None) -> None:
     full = sizes_of(frame_of({"full": np.ones(14 * 24)}), cores=4, sizes=sizes).loc["full"]
     assert full["verdict"] == "too small"
     assert full["recommended"] == (5 if sizes is None else 8)
@@ -118,7 +118,7 @@ def test_bounds_may_lie_beyond_the_worst_day_that_was_seen() -> None:
     assert (sized["upper"] > worst * 1000 / 0.8 + 1).mean() > 0.6
 
 
-def test_a_machine_that_got_more_cores_is_sized_in_cores_used() -> None:
+def test_a_host_that_got_more_cores_is_sized_in_cores_used() -> None:
     before, after = noisy(0.8, 10, spread=0.001), noisy(0.4, 10, spread=0.0005)
     frame = frame_of({"a": np.concatenate([before, after])})
     had = np.repeat([4, 8], 240)
@@ -137,7 +137,7 @@ def test_a_machine_that_got_more_cores_is_sized_in_cores_used() -> None:
     assert fewer.loc["a", "now"] == 4 and fewer.loc["a", "utilization"] == pytest.approx(0.8, abs=0.01)
 
 
-def test_a_machine_whose_cores_changed_is_the_same_from_histograms_and_from_dask() -> None:
+def test_a_host_whose_cores_changed_is_the_same_from_histograms_and_from_dask() -> None:
     values = np.concatenate([noisy(0.8, 10, spread=0.001), noisy(0.4, 10, spread=0.0005)])
     frame = frame_of_values(frame_of({"a": values}), value="mean").assign(cores=np.repeat([4.0, 8.0], 240))
     assert sizes_of(frame).loc["a", "demand"] == pytest.approx(3.2, abs=8 / 64)
@@ -255,13 +255,13 @@ def test_gaps_and_empty_windows_do_not_count() -> None:
 
 def test_what_cannot_be_sized_is_refused_with_what_would_be_right() -> None:
     frame = frame_of({"a": noisy(0.1, 10)})
-    with pytest.raises(FrameError, match="expected the cores of at least one machine"):
+    with pytest.raises(FrameError, match="expected the cores of at least one host"):
         sizes_of(frame, {"b": 4})
     with pytest.raises(FrameError, match="numbers above 0 in the column cores"):
         sizes_of(frame.assign(cores=0))
     with pytest.raises(FrameError, match="a DataFrame of pandas or Dask, got a list"):
         sizes_of([1, 2], 4)
-    with pytest.raises(FrameError, match="say how many each machine has"):
+    with pytest.raises(FrameError, match="say how many each host has"):
         sizes_of(frame)
     with pytest.raises(ValueError, match=r"target: expected a share of utilization in \(0, 1\]"):
         sizes_of(frame, 4, target=80)
@@ -281,28 +281,28 @@ def test_what_cannot_be_sized_is_refused_with_what_would_be_right() -> None:
         sizes_of(frame.tz_localize(None), 4)
 
 
-def test_machines_of_unknown_cores_are_named_or_all_are_sized_in_times_what_they_have() -> None:
+def test_hosts_of_unknown_cores_are_named_or_all_are_sized_in_times_what_they_have() -> None:
     load = {name: noisy(0.3, 10) for name in ("a", "b", "c")}
     frame = frame_of(load)
     users = pd.DataFrame({"user": ["a", "b", "c"], "cores": pd.array([8, 8, None], "Int64")})
-    most = size_machines(frame, users)
+    most = size_hosts(frame, users)
     assert (most.in_cores, most.left_out) == (True, ("c",))
-    assert most.caveat == "1 machine is left out, whose number of cores is not known: c."
+    assert most.caveat == "1 host is left out, whose number of cores is not known: c."
     assert most.table["user"].tolist() == ["a", "b"]
-    few = size_machines(frame, users.assign(cores=pd.array([8, None, None], "Int64")))
+    few = size_hosts(frame, users.assign(cores=pd.array([8, None, None], "Int64")))
     assert (few.in_cores, few.left_out, few.unit) == (False, (), "times the present size")
     assert few.table["user"].tolist() == ["a", "b", "c"]
     assert few.table["needed"].tolist() == [0.5] * 3
-    priced = size_machines(frame, users.assign(cores=pd.array([8, None, None], "Int64")), core_hour_price=1.0)
+    priced = size_hosts(frame, users.assign(cores=pd.array([8, None, None], "Int64")), core_hour_price=1.0)
     assert (priced.in_cores, priced.left_out) == (True, ("b", "c"))
     with pytest.raises(FrameError, match="say it with --cores"):
-        size_machines(frame, users.assign(cores=pd.array([None] * 3, "Int64")), sizes=(2, 4))
+        size_hosts(frame, users.assign(cores=pd.array([None] * 3, "Int64")), sizes=(2, 4))
 
 
-def test_what_is_known_of_cores_counts_although_those_of_one_machine_are_not_known() -> None:
+def test_what_is_known_of_cores_counts_although_those_of_one_host_are_not_known() -> None:
     frame = frame_of({"grown": np.repeat([0.8, 0.4], 120), "other": np.full(240, 0.4)})
     cores = pd.array([*[4] * 120, *[8] * 120, *[None] * 240], "Int64")
-    sizes = size_machines(frame.assign(cores=cores), pd.DataFrame({"user": ["grown"], "cores": [8]}), sizes=(2, 4, 8))
+    sizes = size_hosts(frame.assign(cores=cores), pd.DataFrame({"user": ["grown"], "cores": [8]}), sizes=(2, 4, 8))
     assert sizes.table["needed"].tolist() == [4]
     assert sizes.table["demand"].tolist() == pytest.approx([3.2])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.reports.annotations import ReportAnnotation, about_all, shortly_after
+from analytics.reports.context import ReportAnnotation, about_all, shortly_after
 from contract.times import HOUR_MS, MINUTE_MS
 
 NOON = 1_772_452_800_000
@@ -50,7 +50,7 @@ def test_the_last_of_several_is_told() -> None:
     assert shortly_after([DEPLOY, later], NOON + 8 * MINUTE_MS) == "8 minutes after “deploy 1.4”"
 
 
-def test_it_concerns_all_of_some_machines_or_is_not_told_of_them() -> None:
+def test_it_concerns_all_of_some_hosts_or_is_not_told_of_them() -> None:
     web, one = (ReportAnnotation(NOON, NOON, "deploy", pattern) for pattern in ("web-*", "web-1"))
     assert about_all([DEPLOY, web, one], ["web-1"]) == [DEPLOY, web, one]
     assert about_all([DEPLOY, web, one], ["web-1", "web-2"]) == [DEPLOY, web]

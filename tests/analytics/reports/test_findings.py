@@ -28,7 +28,7 @@ STEP_AT = START + pd.Timedelta(days=5)
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten days in steps of 15 minutes, with a gap of 30 hours, of machines that each are something of their own."""
+    """Ten days in steps of 15 minutes, with a gap of 30 hours, of hosts that each are something of their own."""
     random = np.random.default_rng(3)
     times = pd.date_range(START, periods=STEPS, freq="15min")
     day = 0.05 * np.sin(np.arange(STEPS) / 96 * 2 * np.pi)
@@ -59,7 +59,7 @@ def fleet(path: Path) -> ReportDocument:
         return making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
 
 
-def of_machine(path: Path, name: str) -> ReportDocument:
+def of_host(path: Path, name: str) -> ReportDocument:
     with connect(path) as source:
         return making.user(source, name, ReportQuestion(), made_ms=0, named="a test")
 
@@ -140,16 +140,16 @@ def test_findings_come_in_order_of_weight(fleet: ReportDocument) -> None:
     assert order == sorted(order)
 
 
-def test_a_machines_lasting_change_is_dated(path: Path) -> None:
-    report = of_machine(path, "steps")
+def test_a_hosts_lasting_change_is_dated(path: Path) -> None:
+    report = of_host(path, "steps")
     [change] = [finding for finding in found(report, "change") if "level_time" in finding.numbers]
     assert change.numbers["level_time"] == "2026-03-07 00:00 UTC"
     assert change.numbers["before"] == pytest.approx(0.2, abs=0.02)
     assert change.numbers["after"] == pytest.approx(0.55, abs=0.02)
 
 
-def test_a_machine_that_does_nothing_new_has_nothing_to_act_on(path: Path) -> None:
-    report = of_machine(path, "plain-1")
+def test_a_host_that_does_nothing_new_has_nothing_to_act_on(path: Path) -> None:
+    report = of_host(path, "plain-1")
     assert [finding.sentence for finding in report.findings if finding.severity == "act"] == []
     assert found(report, "load")
 
@@ -162,18 +162,18 @@ def test_periods_are_those_asked_for(path: Path) -> None:
     assert section.intro.startswith("Before: 2026-03-10 00:00 UTC to 2026-03-11 00:00 UTC.")
 
 
-def test_a_lower_target_makes_more_machines_hot(path: Path) -> None:
+def test_a_lower_target_makes_more_hosts_hot(path: Path) -> None:
     with connect(path) as source:
         report = making.fleet(source, ReportQuestion(target=0.5), made_ms=0, named="a test")
     assert set(named(report, "hot")[0]) == {"hot", "steps"}  # type: ignore[call-overload]
 
 
 def test_nothing_is_reported_on_nothing(path: Path) -> None:
-    with connect(path) as source, pytest.raises(NothingThere, match="no machine reported in this time"):
+    with connect(path) as source, pytest.raises(NothingThere, match="no host reported in this time"):
         making.fleet(source, ReportQuestion(start_ms=0, end_ms=300_000_000_000), made_ms=0, named="a test")
 
 
-def test_a_machine_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_path: Path) -> None:
+def test_a_host_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_path: Path) -> None:
     seldom = pd.date_range(START, periods=4 * 24 * 12, freq="5min")
     often = pd.date_range(START + pd.Timedelta(days=2), periods=2 * 24 * 120, freq="30s")
     quiet = pd.concat([pd.DataFrame({"time": seldom, "user": f"quiet-{n}", "value": 0.1}) for n in range(4)])
@@ -221,8 +221,8 @@ def test_what_needs_more_data_is_left_out_in_words_of_ours(tmp_path: Path, perio
         assert not {finding.kind for finding in report.findings} & {"change", "trend", "forecast"}
         assert "What it needs" not in told
     shown = " ".join(str(figure.figure.layout.title.text) for figure in report.pictures())
-    assert "half of its machines" not in shown
-    assert all("1 machines" not in table.title for table in report.tables())
+    assert "half of its hosts" not in shown
+    assert all("1 hosts" not in table.title for table in report.tables())
     assert not dict(report.facts)["Samples"].endswith("in 1 buckets of 10 seconds")
 
 
@@ -255,7 +255,7 @@ class Knowing:
 
 
 Loads = dict[str, "np.ndarray[Any, Any]"]
-"""An hourly load of each machine, NaN where it was not seen."""
+"""An hourly load of each host, NaN where it was not seen."""
 
 
 def report_on(folder: Path, loads: Loads, **known: dict[str, Any]) -> ReportDocument:
@@ -284,7 +284,7 @@ def test_what_a_fleet_used_is_of_its_cores_where_these_are_known(tmp_path: Path)
 
 
 def grown(folder: Path) -> Path:
-    """A file of a machine of 4 cores at 80 %, then of 8 at 40 %, beside one of 2 at 50 %, with the single cores."""
+    """A file of a host of 4 cores at 80 %, then of 8 at 40 %, beside one of 2 at 50 %, with the single cores."""
     times = pd.date_range(START, periods=240, freq="1h", name="time", tz="UTC")
     rows = []
     for name, load, cores in (
@@ -299,7 +299,7 @@ def grown(folder: Path) -> Path:
     return folder / "grown.parquet"
 
 
-def test_machines_weigh_by_the_cores_that_they_had_at_the_time(tmp_path: Path) -> None:
+def test_hosts_weigh_by_the_cores_that_they_had_at_the_time(tmp_path: Path) -> None:
     with connect(grown(tmp_path)) as source:
         report = making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
     [level] = found(report, "level")
@@ -313,7 +313,7 @@ def test_machines_weigh_by_the_cores_that_they_had_at_the_time(tmp_path: Path) -
     assert (sizes["grown"][needed], sizes["small"][needed]) == (4, 2)
 
 
-def test_a_machine_that_grew_is_sized_by_the_cores_that_it_used(tmp_path: Path) -> None:
+def test_a_host_that_grew_is_sized_by_the_cores_that_it_used(tmp_path: Path) -> None:
     with connect(grown(tmp_path)) as source:
         report = making.user(source, "grown", ReportQuestion(), made_ms=0, named="a test")
     [picture] = [picture for picture in report.pictures() if picture.name == "sizes"]
@@ -321,25 +321,25 @@ def test_a_machine_that_grew_is_sized_by_the_cores_that_it_used(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("cores", [{}, {"large": 64}])
-def test_where_cores_are_not_known_it_is_the_mean_of_the_machines(tmp_path: Path, cores: dict[str, int]) -> None:
+def test_where_cores_are_not_known_it_is_the_mean_of_the_hosts(tmp_path: Path, cores: dict[str, int]) -> None:
     loads = {"large": np.full(240, 0.1), "small": np.full(240, 0.9)}
     report = report_on(tmp_path, loads, cores={"small": None, **cores})
     [finding] = found(report, "level")
-    assert finding.sentence.startswith("The mean of the 2 machines was 50.0 %")
+    assert finding.sentence.startswith("The mean of the 2 hosts was 50.0 %")
     assert any("the cores of some are not known" in caveat for caveat in report.caveats)
 
 
-def test_a_time_with_few_of_the_machines_says_nothing_of_the_fleet(tmp_path: Path) -> None:
+def test_a_time_with_few_of_the_hosts_says_nothing_of_the_fleet(tmp_path: Path) -> None:
     alone = np.concatenate([np.full(240, np.nan), [1.0, 1.0]])
     others = np.append(noise(0.2), [np.nan, np.nan])
     report = report_on(tmp_path, {f"plain-{number}": others for number in range(6)} | {"alone": alone})
     [level] = found(report, "level")
     assert level.numbers["peak"] < 0.4
-    assert "Nothing unusual in the mean of the 6 machines seen throughout" in found(report, "anomaly")[0].sentence
+    assert "Nothing unusual in the mean of the 6 hosts seen throughout" in found(report, "anomaly")[0].sentence
 
 
 def test_who_comes_and_goes_is_no_change_of_load(tmp_path: Path) -> None:
-    """Busy machines join halfway: the mean of whoever reports rises, and no machine does more than before."""
+    """Busy hosts join halfway: the mean of whoever reports rises, and no host does more than before."""
     late = noise(0.8)
     late[:120] = np.nan
     loads = {f"old-{number}": noise(0.2) for number in range(4)} | {f"new-{number}": late for number in range(4)}
@@ -347,16 +347,16 @@ def test_who_comes_and_goes_is_no_change_of_load(tmp_path: Path) -> None:
     [change] = found(report, "change")
     assert "hardly changed" in change.sentence
     assert not found(report, "trend")
-    assert any("4 machines seen in both" in section.intro for section in report.sections)
+    assert any("4 hosts seen in both" in section.intro for section in report.sections)
 
 
-def test_machines_that_join_are_no_anomaly_of_the_fleet(tmp_path: Path) -> None:
+def test_hosts_that_join_are_no_anomaly_of_the_fleet(tmp_path: Path) -> None:
     """The mean of whoever reports jumps by 12 points when they do."""
     late = noise(0.8, 480)
     late[:400] = np.nan
     loads = {f"old-{number}": noise(0.2, 480) for number in range(8)} | {f"new-{number}": late for number in range(2)}
     [anomaly] = found(report_on(tmp_path, loads), "anomaly")
-    assert "Nothing unusual in the mean of the 8 machines seen throughout" in anomaly.sentence
+    assert "Nothing unusual in the mean of the 8 hosts seen throughout" in anomaly.sentence
     # What happens to all of these is one still.
     for number in range(8):
         loads[f"old-{number}"][440:] += 0.5
@@ -395,19 +395,19 @@ def test_an_id_that_several_hosts_share_is_named(tmp_path: Path) -> None:
     assert "twin" in finding.sentence and "22 windows overlap" in finding.sentence
 
 
-def test_the_fall_of_a_machine_is_a_finding_as_its_rise_is(tmp_path: Path) -> None:
+def test_the_fall_of_a_host_is_a_finding_as_its_rise_is(tmp_path: Path) -> None:
     half = np.arange(240) < 120
     loads = {"falls": noise(0.1) + np.where(half, 0.4, 0), "rises": noise(0.1) + np.where(half, 0, 0.4)}
     report = report_on(tmp_path, loads | {f"plain-{number}": noise(0.3) for number in range(4)})
     leaps = {finding.numbers["way"]: finding for finding in found(report, "change") if "way" in finding.numbers}
     assert {way: finding.numbers["names"] for way, finding in leaps.items()} == {"fell": ["falls"], "rose": ["rises"]}
-    assert leaps["fell"].sentence == "1 machine fell by 20 points or more: “falls”."
+    assert leaps["fell"].sentence == "1 host fell by 20 points or more: “falls”."
     assert leaps["fell"].action == "Ask what was taken from it."
 
 
 @pytest.fixture(scope="module")
 def advised(tmp_path_factory: pytest.TempPathFactory) -> ReportDocument:
-    """Ten days of machines of four cores: some hot, some idle, some too large, some gone, some at the target."""
+    """Ten days of hosts of four cores: some hot, some idle, some too large, some gone, some at the target."""
     gone = noise(0.95)
     gone[150:] = np.nan
     loads = {f"hot-{number:02}": noise(0.9) for number in range(30)}
@@ -419,13 +419,13 @@ def advised(tmp_path_factory: pytest.TempPathFactory) -> ReportDocument:
 
 
 def column(report: ReportDocument, table: str, name: str) -> dict[object, object]:
-    """The cells of a column, by machine."""
+    """The cells of a column, by host."""
     [chosen] = [one for one in report.tables() if one.name == table]
     place = [column.name for column in chosen.columns].index(name)
     return {row[0]: row[place] for row in chosen.rows}
 
 
-def test_a_machine_gets_one_advice_the_same_in_findings_and_tables(advised: ReportDocument) -> None:
+def test_a_host_gets_one_advice_the_same_in_findings_and_tables(advised: ReportDocument) -> None:
     advice = column(advised, "all-machines", "advice")
     for kind, said in (("hot", "hot"), ("idle", "idle"), ("size", "too big")):
         named_so = [set(finding.numbers["names"]) for finding in found(advised, kind)]  # type: ignore[arg-type]
@@ -436,14 +436,14 @@ def test_a_machine_gets_one_advice_the_same_in_findings_and_tables(advised: Repo
     [idle] = found(advised, "idle")
     assert small == set(hot.numbers["names"])  # type: ignore[arg-type]
     assert not big & small and not big & set(idle.numbers["names"])  # type: ignore[arg-type]
-    assert any("1 machine, silent for a day or longer, got no advice." in caveat for caveat in advised.caveats)
+    assert any("1 host, silent for a day or longer, got no advice." in caveat for caveat in advised.caveats)
 
 
 def test_what_it_needs_shows_first_who_needs_more(advised: ReportDocument) -> None:
     verdicts = [*column(advised, "sizes-table", "verdict").values()]
     assert verdicts == ["too small"] * 25
     [picture] = [picture for picture in advised.pictures() if picture.name == "sizes"]
-    assert str(picture.figure.layout.title.text).startswith("30 machines should be larger, by ")
+    assert str(picture.figure.layout.title.text).startswith("30 hosts should be larger, by ")
 
 
 def test_everyone_is_listed_behind_a_finding_that_names_some(advised: ReportDocument) -> None:
@@ -456,22 +456,22 @@ def test_everyone_is_listed_behind_a_finding_that_names_some(advised: ReportDocu
 
 
 @pytest.mark.parametrize(
-    ("machines", "bands"),
+    ("hosts", "bands"),
     [
         (1, []),
-        (2, ["both machines"]),
-        (7, ["all 7 machines"]),
-        (20, ["90 of 100 machines", "50 of 100 machines"]),
+        (2, ["both hosts"]),
+        (7, ["all 7 hosts"]),
+        (20, ["90 of 100 hosts", "50 of 100 hosts"]),
     ],
 )
-def test_a_band_is_called_what_it_is(tmp_path: Path, machines: int, bands: list[str]) -> None:
-    report = report_on(tmp_path, {f"machine-{number:02}": noise(0.2 + 0.02 * number, 48) for number in range(machines)})
+def test_a_band_is_called_what_it_is(tmp_path: Path, hosts: int, bands: list[str]) -> None:
+    report = report_on(tmp_path, {f"machine-{number:02}": noise(0.2 + 0.02 * number, 48) for number in range(hosts)})
     [trend] = [picture for picture in report.pictures() if picture.name == "trend"]
     assert [trace.name for trace in trend.figure.data] == [*bands, "mean"]
     assert ("bands are" in trend.note) == (len(bands) == 2) and ("band is" in trend.note) == (len(bands) == 1)
 
 
-def test_a_machine_whose_load_may_reach_the_target_is_not_told_to_shrink(tmp_path: Path) -> None:
+def test_a_host_whose_load_may_reach_the_target_is_not_told_to_shrink(tmp_path: Path) -> None:
     rising = {"rises": (np.linspace(0.05, 0.75, 480) + np.random.default_rng(1).normal(0, 0.01, 480)).clip(0, 1)}
     times = pd.date_range(START, periods=480, freq="1h")
     pd.DataFrame({"time": times, "user": "rises", "value": rising["rises"]}).to_parquet(tmp_path / "one.parquet")
@@ -482,7 +482,7 @@ def test_a_machine_whose_load_may_reach_the_target_is_not_told_to_shrink(tmp_pat
     assert coming in (["watch"], ["act"]) and "Make it smaller" not in told
 
 
-def test_one_machine_is_it_and_several_are_they(tmp_path: Path) -> None:
+def test_one_host_is_it_and_several_are_they(tmp_path: Path) -> None:
     loads = {"hot": noise(0.9), "idle": noise(0.03), "plain": noise(0.4), "large": noise(0.2)}
     report = report_on(tmp_path, loads, cores=dict.fromkeys(loads, 4))
     said = " ".join(
@@ -490,8 +490,8 @@ def test_one_machine_is_it_and_several_are_they(tmp_path: Path) -> None:
         + [table.title for table in report.tables()]
         + [str(picture.figure.layout.title.text) for picture in report.pictures()]
     )
-    assert re.findall(r"\b1 (?:machines|cores|anomalies|busiest|days)\b", said) == []
-    assert "Switch it off" in said and "The hot machine" in said and "away from it" in said
+    assert re.findall(r"\b1 (?:hosts|cores|anomalies|busiest|days)\b", said) == []
+    assert "Switch it off" in said and "The hot host" in said and "away from it" in said
 
 
 def test_who_comes_and_goes_is_no_forecast(tmp_path: Path) -> None:
@@ -500,7 +500,7 @@ def test_who_comes_and_goes_is_no_forecast(tmp_path: Path) -> None:
     loads = {f"old-{number}": noise(0.2) for number in range(4)} | {f"new-{number}": late for number in range(8)}
     report = report_on(tmp_path, loads)
     [coming] = found(report, "forecast")
-    assert coming.sentence.startswith("The mean of the 4 machines seen throughout is expected to stay below 2")
+    assert coming.sentence.startswith("The mean of the 4 hosts seen throughout is expected to stay below 2")
 
 
 def test_a_report_of_a_place_has_the_hours_of_its_clock_and_the_forecast_changes_with_it(tmp_path: Path) -> None:
@@ -523,13 +523,13 @@ def test_a_report_of_a_place_has_the_hours_of_its_clock_and_the_forecast_changes
     assert max(after, key=after.__getitem__).startswith("2026-03-30T07")
 
 
-def test_machines_are_told_by_label_and_who_is_unlike_the_others_of_it(tmp_path: Path) -> None:
+def test_hosts_are_told_by_label_and_who_is_unlike_the_others_of_it(tmp_path: Path) -> None:
     loads = {f"web-{place}": noise(0.3 + 0.01 * place) for place in range(9)} | {"web-odd": noise(0.7)}
     loads |= {"db-1": noise(0.8), "<b>none": noise(0.1)}
     labels = {name: f"role={name[: name.index('-')]},rack={name}" for name in loads if "-" in name}
     report = report_on(tmp_path, loads, labels=labels)
     [finding] = found(report, "peers")
-    assert "“web-odd” differs from the 9 other machines with role “web” day after day: higher by" in finding.sentence
+    assert "“web-odd” differs from the 9 other hosts with role “web” day after day: higher by" in finding.sentence
     [table] = [table for table in report.tables() if table.name == "label-role"]
     assert table.title.startswith("By role: “db” is the busiest, 80.")
     assert [row[:2] for row in table.rows] == [["db", 1], ["web", 10]]
@@ -541,12 +541,12 @@ def test_without_labels_nothing_is_said_of_them(fleet: ReportDocument) -> None:
     assert not [section for section in fleet.sections if section.name == "labels"]
 
 
-def test_machines_with_complementary_days_are_told_with_what_later_days_say(tmp_path: Path) -> None:
+def test_hosts_with_complementary_days_are_told_with_what_later_days_say(tmp_path: Path) -> None:
     hours = np.arange(12 * 24) % 24
     loads = {"by day": np.where((hours >= 8) & (hours < 16), 0.7, 0.1), "by night": np.where(hours < 8, 0.7, 0.1)}
     report = report_on(tmp_path, loads, cores={"by day": 8, "by night": 8})
     [finding] = found(report, "pairs")
-    assert finding.sentence.startswith("1 pair of machines could share one, and save 6 cores: “by day” and ")
+    assert finding.sentence.startswith("1 pair of hosts could share one, and save 6 cores: “by day” and ")
     [table] = [table for table in report.tables() if table.name == "pairs"]
     [[*words, apart, together, saved, held, held_apart]] = table.rows
     assert words == ["by day", "by night", "08:00 to 12:00 UTC", "00:00 to 04:00 UTC"]
@@ -554,5 +554,5 @@ def test_machines_with_complementary_days_are_told_with_what_later_days_say(tmp_
     assert "the last 4 days" in table.note
 
 
-def test_machines_that_are_busy_together_are_no_pair(fleet: ReportDocument) -> None:
+def test_hosts_that_are_busy_together_are_no_pair(fleet: ReportDocument) -> None:
     assert found(fleet, "pairs") == []

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.server
 
 TITLE = "Report"
 ROWS = [[name, place / 10 if place else None, place * 1000] for place, name in enumerate(NAMES)]
-COLUMNS = [ReportColumn("machine", "user"), ReportColumn("mean", "share"), ReportColumn("last seen", "time")]
+COLUMNS = [ReportColumn("host", "user"), ReportColumn("mean", "share"), ReportColumn("last seen", "time")]
 
 
 def report() -> ReportDocument:
@@ -31,7 +31,7 @@ def report() -> ReportDocument:
     ]
     tables = [
         ReportTable("hostile", f"About {NAMES[0]}", COLUMNS, ROWS, note=NAMES[2]),
-        ReportTable("folded", "All machines", COLUMNS, ROWS, folded=True),
+        ReportTable("folded", "All hosts", COLUMNS, ROWS, folded=True),
     ]
     findings = [Finding("act", "hot", f"{name} is hot.", f"Look at {name}.") for name in NAMES]
     return ReportDocument(
@@ -138,7 +138,7 @@ def test_a_narrow_screen_shows_everything_without_scrolling_sideways(browser: Br
 
 
 def test_a_narrow_screen_leaves_figures_their_room(browser: Browser, path: Path) -> None:
-    """Neither the names of machines nor Plotly's buttons take it."""
+    """Neither the names of hosts nor Plotly's buttons take it."""
     with opened(browser, path, width=390) as seen:
         assert seen.page.locator(".modebar").count() == 0
         for name in ("users_over_time", "hour_of_week"):
@@ -180,8 +180,8 @@ def test_the_pages_plotly_is_the_one_that_makes_the_figures() -> None:
 
 
 def test_everyone_behind_a_finding_is_folded_and_can_be_searched(browser: Browser, tmp_path: Path) -> None:
-    everyone = ReportTable("all-hot", "All 4 hot machines", COLUMNS[:1], [[name] for name in NAMES[:4]])
-    finding = Finding("act", "hot", "4 machines are hot.", everyone=everyone)
+    everyone = ReportTable("all-hot", "All 4 hot hosts", COLUMNS[:1], [[name] for name in NAMES[:4]])
+    finding = Finding("act", "hot", "4 hosts are hot.", everyone=everyone)
     document = ReportDocument("Report", "", 0, 0, 1, [finding], [], [], [])
     (tmp_path / "report.html").write_text(render(document), encoding="utf-8")
     with opened(browser, tmp_path / "report.html") as seen:

@@ -1,4 +1,4 @@
-"""Every source answers disks and interfaces by name alike, and no analysis counts them beside their machine."""
+"""Every source answers disks and interfaces by name alike, and no analysis counts them beside their host."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +10,8 @@ import pytest
 
 import analytics
 from analytics import connect
-from analytics.frames.aggregation import of_machines
-from analytics.frames.arrow import schema_of, table_of
+from analytics.frames.aggregation import of_hosts
+from analytics.frames.exchange import schema_of, table_of
 from analytics.frames.frame import FrameError
 from contract.report import encode
 from tests.support.devices import START_MS, disks, interfaces, report
@@ -110,14 +110,14 @@ def frame() -> pd.DataFrame:
     )  # fmt: skip
 
 
-def test_devices_are_told_apart_and_only_the_machine_is_analysed() -> None:
+def test_devices_are_told_apart_and_only_the_host_is_analysed() -> None:
     devices = frame()
     merged = analytics.resample(devices, "1h")
     assert [None if pd.isna(name) else name for name in merged["device"]] == ["sda", "sdb", None]
     assert merged["mean"].tolist() == [0.25, 0.5, 0.75]
-    assert of_machines(devices)["mean"].tolist() == [0.75]
-    with pytest.raises(FrameError, match=r"several devices and no whole machine; frame\[frame\['device'\] == 'sda'\]"):
-        of_machines(devices.iloc[1:])
+    assert of_hosts(devices)["mean"].tolist() == [0.75]
+    with pytest.raises(FrameError, match=r"several devices and no whole host; frame\[frame\['device'\] == 'sda'\]"):
+        of_hosts(devices.iloc[1:])
     with pytest.raises(FrameError, match="rows of single devices"):
         analytics.to_nixtla(devices)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.frames.arrow import schema_of, table_of
+from analytics.frames.exchange import schema_of, table_of
 from analytics.frames.frame import in_order
 from analytics.reports import making
 from analytics.reports.data import ReportQuestion
@@ -19,7 +19,7 @@ from analytics.sources.parquet import Files
 from tests.support.sampled_fleets import sampled
 
 FLEET = sampled(users=6, windows=9 * 24, every="1h").frame
-"""Nine days of six machines, from Thursday on."""
+"""Nine days of six hosts, from Thursday on."""
 
 
 def whole(frame: pd.DataFrame) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def write(folder: Path, parts: dict[str, pd.DataFrame]) -> Path:
 
 
 def by_day(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """As `loadlens-service export` cuts them: by day, and machines by a number."""
+    """As `loadlens-service export` cuts them: by day, and hosts by a number."""
     day = pd.DatetimeIndex(frame.index).strftime("%Y-%m-%d")
     part = frame["user"].cat.codes % 2
     return {
@@ -61,7 +61,7 @@ def partly_without_histograms(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def with_cores(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Some files with single cores beside their machines."""
+    """Some files with single cores beside their hosts."""
     cores = pd.concat([whole(frame), frame.assign(core=pd.array([0] * len(frame), "Int64")),
                        frame.assign(core=pd.array([1] * len(frame), "Int64"))])  # fmt: skip
     return by_day(frame.iloc[:500]) | {"cores.parquet": cores.iloc[500:]}
@@ -106,7 +106,7 @@ def test_windows_are_the_same_file_by_file(
     assert merged.attrs == at_once.attrs
 
 
-def test_machines_and_their_cores_are_the_same_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_and_their_cores_are_the_same_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path, {"all.parquet": pd.concat(with_cores(FLEET).values())})
     for core in (None, 1, "each"):
         at_once, merged = both(

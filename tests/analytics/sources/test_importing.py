@@ -29,7 +29,7 @@ def understood(*names: str | Path, **hints: Any) -> Understood:
 
 
 def told(found: Understood) -> Told:
-    """Each sample by host, quantity, core (-1 for the machine) and moment."""
+    """Each sample by host, quantity, core (-1 for the host) and moment."""
     frame = found.checked.frame
     moments = pd.to_datetime(frame["end_ms"], unit="ms").dt.strftime("%d %H:%M:%S")
     keys = zip(frame["user"], frame["quantity"], frame["core"], moments, strict=True)
@@ -100,7 +100,7 @@ def test_csv_whose_columns_are_hosts() -> None:
     )  # fmt: skip
 
 
-def test_csv_of_one_machine_without_a_name() -> None:
+def test_csv_of_one_host_without_a_name() -> None:
     found = understood("csv/one.csv", host_name="i-5f5533")
     assert cpu_of(found, "i-5f5533") == pytest.approx([0.51846, 0.44508, 0.41244], rel=1e-12)
     assert cpu_of(understood("csv/one.csv"), "one") != []
@@ -300,7 +300,7 @@ def test_parquet_in_hive_folders(tmp_path: Path) -> None:
     assert [cpu_of(found, host) for host in ("web-1", "web-2")] == [[0.25, 0.125], [0.75, 0.375]]
 
 
-def test_parquet_of_cloud_machines_with_naive_times(tmp_path: Path) -> None:
+def test_parquet_of_cloud_hosts_with_naive_times(tmp_path: Path) -> None:
     times = pd.to_datetime(["2026-03-01 10:00", "2026-03-01 10:05"]).astype("datetime64[us]")
     table = pd.DataFrame({"timestamp": times, "vmid": ["a=", "a="], "min cpu": [1.0, 2.0], "avg cpu": [12.5, 25.0]})
     table.to_parquet(tmp_path / "azure.parquet")
@@ -370,7 +370,7 @@ def test_sadf_json_of_an_older_release_with_all_kinds_of_time_and_a_restart(tmp_
     }
 
 
-def test_sadf_json_of_two_machines_without_the_cpu(tmp_path: Path) -> None:
+def test_sadf_json_of_two_hosts_without_the_cpu(tmp_path: Path) -> None:
     hosts = [
         {"nodename": f"db-{number}", "release": "6.1", "statistics": [
             {"timestamp": at(10 * number), "memory": {"memfree": 1, "memused-percent": 25.5 + number},

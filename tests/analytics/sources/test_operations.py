@@ -108,7 +108,7 @@ def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) ->
         client.report(USER, form="json")
         assert client.analysis(USER, "week")
         assert client.fleet_picture(columns=10)
-        assert USER in set(client.machines(start=0)["user"])
+        assert USER in set(client.hosts(start=0)["user"])
         assert client.backtest(RULE, "2018-07-12T12:00:00Z", "2018-07-12T13:00:00Z")
         assert client.who_document(USER)["machines"] == 0
         assert client.health() == {"status": "ok"}

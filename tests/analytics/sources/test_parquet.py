@@ -94,7 +94,7 @@ def test_plain_measurements_are_windows_of_one_sample(tmp_path: Path, naive: boo
         assert files.users()["user"].tolist() == ["a", "b"]
 
 
-def test_a_file_of_one_machine_needs_no_users(tmp_path: Path) -> None:
+def test_a_file_of_one_host_needs_no_users(tmp_path: Path) -> None:
     times = pd.date_range("2011-03-03", periods=6, freq="5min")
     pd.DataFrame({"timestamp": times, "value": 0.5}).to_parquet(tmp_path / "one.parquet")
     with connect(tmp_path / "one.parquet") as files:
@@ -140,7 +140,7 @@ def test_windows_of_another_metric_or_in_percent_are_no_cpu(tmp_path: Path, name
 
 
 @pytest.mark.parametrize("column", ["host", "hostname", "machine", "machine_id", "instance"])
-def test_machines_are_known_by_their_usual_names(tmp_path: Path, column: str) -> None:
+def test_hosts_are_known_by_their_usual_names(tmp_path: Path, column: str) -> None:
     times = pd.date_range("2011-03-03", periods=4, freq="5min")
     pd.DataFrame({"time": times, column: list("abab"), "value": [0.1, 0.9, 0.1, 0.9]}).to_parquet(
         tmp_path / "a.parquet"
@@ -149,10 +149,10 @@ def test_machines_are_known_by_their_usual_names(tmp_path: Path, column: str) ->
         assert files.fleet(rate="1h", by="user")["mean"].tolist() == [pytest.approx(0.1), pytest.approx(0.9)]
 
 
-def test_machines_under_an_unknown_column_do_not_become_one(tmp_path: Path) -> None:
+def test_hosts_under_an_unknown_column_do_not_become_one(tmp_path: Path) -> None:
     times = pd.date_range("2011-03-03", periods=4, freq="5min")
     pd.DataFrame({"time": times, "srv": list("abab"), "value": 0.1}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(FrameError, match=r"names of machines in one of user, .*, got texts in srv"):
+    with pytest.raises(FrameError, match=r"names of hosts in one of user, .*, got texts in srv"):
         connect(tmp_path / "a.parquet")
 
 
@@ -184,8 +184,8 @@ def test_the_samples_of_the_fleet_are_what_files_count(folder: Path) -> None:
         assert files.fleet(rate="52w")["count"].sum() == sum(len(part) for parts in SAMPLES.values() for part in parts)
 
 
-def test_machines_weigh_by_the_cores_of_their_time_in_buckets_of_any_width(tmp_path: Path) -> None:
-    """3.2 cores of 4, then of 8, beside a machine of 4 at 10 %: 72 of 200 core-days in 20 days."""
+def test_hosts_weigh_by_the_cores_of_their_time_in_buckets_of_any_width(tmp_path: Path) -> None:
+    """3.2 cores of 4, then of 8, beside a host of 4 at 10 %: 72 of 200 core-days in 20 days."""
     times = pd.date_range("2024-03-04", periods=20 * 24, freq="1h", tz="UTC", name="time")
     load, many = np.repeat([0.8, 0.4], 240), np.repeat([4, 8], 240)
     rows = []

@@ -235,3 +235,13 @@ def test_an_answer_that_is_cut_is_not_taken_for_a_service_that_cannot_be_reached
         ):
             client.users()
         server.join()
+
+
+def test_hosts_are_found_by_their_deprecated_name_too(service: Client) -> None:
+    hosts, state = service.hosts(**HOUR), {"state": "hot"}
+    assert set(hosts["user"]) <= set(USERS)
+    with pytest.deprecated_call(match="expected hosts"):
+        pd.testing.assert_frame_equal(service.machines(**HOUR), hosts)
+    with pytest.deprecated_call(match="expected hosts, got machines"):
+        named = service.fleet(**HOUR, by="user", machines=state)  # type: ignore[call-arg]
+    pd.testing.assert_frame_equal(named, service.fleet(**HOUR, by="user", hosts=state))

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.frames.arrow import frame_of
+from analytics.frames.exchange import frame_of
 from analytics.frames.frame import from_frame
 from analytics.frames.resampling import RAW_MS
 from contract.histogram import LINEAR

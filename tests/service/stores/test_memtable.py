@@ -103,7 +103,7 @@ def test_what_is_found_has_every_column() -> None:
 
 def test_all_machines_together_are_merged_once_and_right(filled: tuple[Memtable, SeriesIndex]) -> None:
     memtable, index = filled
-    series, _ = index.of_machines("cpu.utilization") if len(index) else (np.array([1]), None)
+    series, _ = index.of_hosts("cpu.utilization") if len(index) else (np.array([1]), None)
     expected: dict[int, list[float]] = {}
     for number, end, mean in rows(memtable.batches()):
         if number in series:

@@ -101,7 +101,7 @@ def test_a_dask_frame_gives_the_same_later(monkeypatch: pytest.MonkeyPatch) -> N
     pd.testing.assert_frame_equal(judged.sort_values(["user", "time"]), expected)
 
 
-def test_of_a_machine_with_cores_the_whole_is_judged() -> None:
+def test_of_a_host_with_cores_the_whole_is_judged() -> None:
     frame = fleet(1).assign(core=pd.array([pd.NA] * 600, "Int64"))
     cores = frame.assign(core=pd.array([0] * 600, "Int64"), mean=0.5)
     pd.testing.assert_frame_equal(anomalies(pd.concat([cores, frame])), anomalies(frame))

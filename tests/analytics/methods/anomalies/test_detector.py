@@ -40,7 +40,7 @@ def after(values: object, start: int = 2000, points: int = 144) -> list[int]:
 
 
 def usual(seed: int = 0, days: int = 10) -> np.ndarray:
-    """A busy machine: 40 %, with noise that lasts some minutes."""
+    """A busy host: 40 %, with noise that lasts some minutes."""
     noise = np.random.default_rng(seed).normal(0, 0.02, days * DAY + 3)
     return 0.4 + np.convolve(noise, [0.4, 0.3, 0.2, 0.1], "valid")
 
@@ -79,7 +79,7 @@ def test_a_value_that_sticks_is_found() -> None:
 
 
 @pytest.mark.parametrize("level", [None, 0.0])
-def test_a_busy_machine_that_sticks_or_stops_is_found_although_it_often_rests(level: float | None) -> None:
+def test_a_busy_host_that_sticks_or_stops_is_found_although_it_often_rests(level: float | None) -> None:
     rng = np.random.default_rng(3)
     busy = np.repeat(rng.random(10 * 24) < 0.4, 12)
     values = np.rint(100 * np.where(busy, rng.uniform(0.2, 1, len(busy)), rng.uniform(0, 0.05, len(busy)))) / 100
@@ -171,7 +171,7 @@ def test_a_constant_series_is_usual_and_its_end_is_not() -> None:
     assert found(values) == [1500]
 
 
-def test_the_first_load_of_an_idle_machine_is_found() -> None:
+def test_the_first_load_of_an_idle_host_is_found() -> None:
     values = np.zeros(2000)
     values[1500] = 0.01
     assert found(values) == [1500]

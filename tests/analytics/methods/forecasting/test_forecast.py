@@ -143,7 +143,7 @@ def test_gaps_stay_gaps_and_cost_little() -> None:
     assert np.abs(gappy["mean"] - came).mean() < 1.15 * np.abs(whole["mean"] - came).mean()
 
 
-def test_a_machine_that_was_not_seen_lately_has_wider_intervals() -> None:
+def test_a_host_that_was_not_seen_lately_has_wider_intervals() -> None:
     values = simulated(30, 12)
     values[10:, 8 * DAY : 9 * DAY] = np.nan
     values[0, 9 * DAY :] = np.nan
@@ -268,7 +268,7 @@ def test_intervals_hold_their_share_at_each_horizon_whatever_the_fleet(kind: str
 
 
 def fleet_of(kind: str, seed: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-    """A hundred machines, nine days, hourly."""
+    """A hundred hosts, nine days, hourly."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 1, (100, 9 * DAY))
     for hour in range(1, 9 * DAY):

@@ -1,10 +1,10 @@
-"""Frames of windows as Arrow tables, the form in which a service sends them and Parquet files keep them.
+"""Frames of windows in other forms: Arrow tables, CSV and spreadsheets, Nixtla's forecasters.
 
-The columns are those of `analytics.frames.frame`: `time` (ms, UTC), where they are named `user` (dictionary of
-texts), `core` (int32) and `device` (text), null for the whole machine, and `cores` (int32, how many the machine had,
-null where that is not known), `count`, `mean`, `var`, `min`, `max`, `approximated`, and where
-they are asked for `histogram` (large_binary, `analytics.frames.packing`). Nothing is copied value by value in either
-direction.
+Arrow tables are the form in which a service sends windows and Parquet files keep them. The columns are those of
+`analytics.frames.frame`: `time` (ms, UTC), where they are named `user` (dictionary of texts), `core` (int32) and
+`device` (text), null for the whole host, and `cores` (int32, how many the host had, null where that is not
+known), `count`, `mean`, `var`, `min`, `max`, `approximated`, and where they are asked for `histogram` (large_binary,
+`analytics.frames.packing`). Nothing is copied value by value in either direction.
 """
 
 from typing import Any, Final
@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analytics.frames.checking import number_column, with_samples
 from analytics.frames.columns import NUMBERS
-from analytics.frames.frame import HISTOGRAM, FrameError, in_order
+from analytics.frames.frame import HISTOGRAM, FrameError, histograms_of, in_order, metric_of
 
 _TIME: Final = pa.timestamp("ms", "UTC")
 _USER: Final = pa.dictionary(pa.int32(), pa.string())
@@ -102,3 +103,40 @@ def _columns(arrays: dict[str, pa.ChunkedArray]) -> dict[str, Any]:
 
 def _nullable(kind: pa.DataType) -> Any:
     return pd.Int64Dtype() if pa.types.is_integer(kind) else None
+
+
+def to_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its histograms as texts, `bin:count` pairs with blanks between, as the service's CSV has them.
+
+    `analytics.to_text(frame).to_csv("windows.csv")` writes what any tool reads; printed, the frame shows its numbers.
+    The column `histogram` stays the last one. Raises FrameError for what is no frame of windows.
+    """
+    frame = with_samples(frame)
+    if "histogram" not in frame:
+        return frame
+    found = histograms_of(frame)
+    pairs = pd.Series([f"{bin_}:{count}" for bin_, count in zip(found.bin.tolist(), found.count.tolist(), strict=True)],
+                      index=found.row, dtype="str")  # fmt: skip
+    texts = pairs.groupby(level=0).agg(" ".join).reindex(np.arange(len(frame)), fill_value="")
+    told = frame.drop(columns="histogram")
+    return told.assign(histogram=texts.to_numpy())
+
+
+def to_nixtla(frame: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
+    """The frame as Nixtla's tools (statsforecast, mlforecast, neuralforecast) take it: `unique_id`, `ds`, `y`.
+
+    `unique_id` is the user, `all` where the frame names none; `ds` the moment in UTC, without a time zone, as those
+    tools want it; `y` the values of `column`. Sorted by both. Resample first: they expect steps of one width. Raises
+    FrameError for what is no frame of windows, for a frame of several metrics or with rows of single cores, and for an
+    unknown column.
+    """
+    frame = with_samples(frame)
+    values = number_column(frame, column)
+    metric_of(frame)
+    for name in ("core", "device"):
+        if name in frame and frame[name].notna().any():
+            raise FrameError(f"expected rows of whole hosts, got rows of single {name}s: they would be mixed")
+    names: Any = frame["user"].astype("str").to_numpy() if "user" in frame else "all"
+    moments = pd.DatetimeIndex(frame.index).tz_localize(None)
+    told = pd.DataFrame({"unique_id": names, "ds": moments, "y": values.to_numpy()})
+    return told.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)
