@@ -1,18 +1,20 @@
 """The mean of all machines together at 15 minutes, over a week: how it grows with their number.
 
-    .venv/bin/python bench/fleet.py [--machines 300 3079] [--beside TREE]
+    .venv/bin/python bench/fleet.py [--machines 300 3079] [--every 30] [--beside TREE]
 
-Each machine reports a mean every half an hour; everything is flushed and compacted before the fleet is asked for over
-HTTP, on one connection that is kept alive. Then for a row of each machine, as Arrow: its mean, p95 and change of the
-last day, the same again and, from one time to the next, half an hour earlier. CPU is that of the service. With
---beside TREE the service of another work tree is filled as well, and the two of them are asked in turn.
+Each machine reports a mean every half an hour (`--every`), one after the other; everything is flushed and compacted
+before the fleet is asked for over HTTP, on one connection that is kept alive. Then for a row of each machine, as Arrow:
+its mean, p95 and change of the last day, the same again and, from one time to the next, half an hour earlier. At last
+for the mean while windows wait in memory (`--waiting`): those of the last hour, and one in a hundred from anywhere in
+the week, late. *First*: the first answer after all of these came. CPU is that of the service. With --beside TREE the
+service of another work tree is filled as well, and the two of them are asked in turn.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
@@ -22,17 +24,20 @@ import pyarrow as pa
 from options import Options, scratch, trees
 from output import machine, number, table
 from reports import user_name
-from servers import answer, loadlens, settle_loadlens
+from servers import Server, answer, loadlens, settle_loadlens
 
 from contract import times
-from contract.times import DAY_MS, MINUTE_MS
+from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 
-_STEP_MS = 30 * MINUTE_MS
 _BATCH = 5000
 _SAMPLES = 100
 _STATISTICS = "mean", "p95"
-_ROWS = {"a row each, asked again,": 0, "a row each, half an hour earlier,": _STEP_MS}
+_ROWS = {"a row each, asked again,": 0, "a row each, half an hour earlier,": 30 * MINUTE_MS}
 """By what is asked: how much earlier it ends each time."""
+_LATE = 100
+"""Of so many windows that wait one is late."""
+_Window = tuple[int, int]
+"""The number of a machine, and the end of a window of it."""
 
 
 def main() -> None:
@@ -40,6 +45,8 @@ def main() -> None:
     parser = Options(__doc__)
     parser.data("--machines", [300, 3079], tiny=[3], type=int, nargs="+", help="how many report")
     parser.size("--days", 7, tiny=1, help="how long they report")
+    parser.size("--every", 30, tiny=30, help="minutes between two reports of a machine")
+    parser.size("--waiting", 500_000, tiny=300, help="windows that wait in memory at last")
     parser.size("--requests", 40, tiny=2, help="for each")
     parser.shared("--beside", "--folder")
     options = parser.parse()
@@ -48,8 +55,8 @@ def main() -> None:
     rows = []
     with scratch(options) as folder:
         for machines in options.machines:
-            for (statistic, name), taken in _measured(Path(folder), machines, end, options).items():
-                label = f"{statistic} of {machines:,} machines, {name}"
+            for (asked, name), taken in _measured(Path(folder), machines, end, options).items():
+                label = f"{asked} of {machines:,} machines, {name}"
                 times_ms, cpu_ms = np.array(taken).T
                 rows.append([label, *map(number, (np.median(times_ms), np.percentile(times_ms, 95), cpu_ms.mean()))])
     print(table((f"All machines together, {options.days} days at 15m", "median ms", "p95 ms", "CPU ms each"), rows))
@@ -60,26 +67,23 @@ def _measured(
 ) -> dict[tuple[str, str], list[tuple[float, float]]]:
     """Milliseconds of each answer and of CPU for it, by what is asked and work tree."""
     start = end - options.days * DAY_MS
+    settled = _settled(machines, start, end - HOUR_MS, options.every * MINUTE_MS)
     with ExitStack() as stack:
         connections, servers = {}, {}
         for name, tree in trees(options).items():
             print(f"{name}: {machines:,} machines ...", file=sys.stderr)
             place = folder / f"{name}-{machines}"
             with loadlens(place, tree=tree) as server:
-                for batch in _batches(machines, start, end):
-                    server.ask("POST", "/api/v1/metrics", batch, **{"Content-Type": "application/x-ndjson"})
+                _send(server, settled)
             settle_loadlens(place, tree)
-            servers[name] = stack.enter_context(loadlens(place, tree=tree))
+            servers[name] = stack.enter_context(loadlens(place, "--flush-interval", "3600", tree=tree))
             connections[name] = servers[name].connect()
             stack.callback(connections[name].close)
         taken: dict[tuple[str, str], list[tuple[float, float]]] = {
             (asked, name): [] for asked in (*_STATISTICS, *_ROWS) for name in connections
         }
-        samples = machines * (end - start) // _STEP_MS * _SAMPLES
         for connection in connections.values():
-            _, counts = _asked(connection, "count", start, end)
-            if sum(counts) != samples:
-                raise RuntimeError(f"expected {samples} samples in the answer, got {sum(counts):.0f}")
+            _check(connection, start, end, len(settled))
         for turn in range(options.requests):
             for (asked, name), some in taken.items():
                 used = servers[name].cpu_seconds()
@@ -88,7 +92,30 @@ def _measured(
                 else:
                     spent = _rows(connections[name], machines, end - _ROWS[asked] * (turn + 1))
                 some.append((spent, (servers[name].cpu_seconds() - used) * 1000))
+        waiting = _waiting(machines, start, end, options.waiting)
+        wait = f"mean, {options.waiting:,} windows in memory,"
+        for name, server in servers.items():
+            _send(server, waiting)
+            connections[name].close()  # nothing was asked on it for so long that the service has closed it
+            taken[f"{wait} first", name] = [_costing(server, connections[name], start, end)]
+            _check(connections[name], start, end, len(settled) + len(waiting))
+        for _ in range(options.requests):
+            for name, server in servers.items():
+                taken.setdefault((wait, name), []).append(_costing(server, connections[name], start, end))
         return taken
+
+
+def _costing(server: Server, connection: HTTPConnection, start: int, end: int) -> tuple[float, float]:
+    """Milliseconds of an answer with the mean, and of CPU for it."""
+    used = server.cpu_seconds()
+    spent, _ = _asked(connection, "mean", start, end)
+    return spent, (server.cpu_seconds() - used) * 1000
+
+
+def _check(connection: HTTPConnection, start: int, end: int, windows: int) -> None:
+    _, counts = _asked(connection, "count", start, end)
+    if sum(counts) != windows * _SAMPLES:
+        raise RuntimeError(f"expected {windows * _SAMPLES} samples in the answer, got {sum(counts):.0f}")
 
 
 def _rows(connection: HTTPConnection, machines: int, end: int) -> float:
@@ -112,20 +139,41 @@ def _asked(connection: HTTPConnection, statistic: str, start: int, end: int) -> 
     return spent, [entry["value"] for entry in json.loads(content)["entries"]]
 
 
-def _batches(machines: int, start: int, end: int) -> Iterator[bytes]:
-    """The reports of all machines in order of time, one a line."""
+def _settled(machines: int, start: int, end: int, every_ms: int) -> list[_Window]:
+    """The windows of all machines in order of time."""
+    firsts = range(start + 1000, end - every_ms + 1, every_ms)
+    return [(place, first + place * every_ms // machines) for first in firsts for place in range(machines)]
+
+
+def _waiting(machines: int, start: int, end: int, count: int) -> list[_Window]:
+    """Windows of the last hour in order of time, and among them late ones of any time before."""
+    late_ms = end - HOUR_MS - start
+    return [
+        (turn % machines, start + turn // _LATE * MINUTE_MS % late_ms + 777)
+        if turn % _LATE == 0
+        else (turn % machines, end - HOUR_MS + turn * HOUR_MS // count)
+        for turn in range(count)
+    ]
+
+
+def _send(server: Server, windows: Iterable[_Window]) -> None:
+    for batch in _batches(windows):
+        server.ask("POST", "/api/v1/metrics", batch, **{"Content-Type": "application/x-ndjson"})
+
+
+def _batches(windows: Iterable[_Window]) -> Iterator[bytes]:
+    """Their reports, one a line."""
     rng = np.random.default_rng(1)
     lines: list[bytes] = []
-    for window_end in range(start + 1000, end, _STEP_MS):
-        for place, mean in enumerate(rng.random(machines).tolist()):
-            lines.append(
-                b'{"user_id":"%s","start_timestamp":%d,"end_timestamp":%d,"observations_per_metric":%d,'
-                b'"os_type":"Linux","os_version":"12","metrics":[{"type":"CPU","avg_utilization":%.17g}]}'
-                % (user_name(place).encode(), window_end - 1000, window_end, _SAMPLES, mean)
-            )
-            if len(lines) == _BATCH:
-                yield b"\n".join(lines)
-                lines.clear()
+    for place, window_end in windows:
+        lines.append(
+            b'{"user_id":"%s","start_timestamp":%d,"end_timestamp":%d,"observations_per_metric":%d,'
+            b'"os_type":"Linux","os_version":"12","metrics":[{"type":"CPU","avg_utilization":%.17g}]}'
+            % (user_name(place).encode(), window_end - 1000, window_end, _SAMPLES, rng.random())
+        )
+        if len(lines) == _BATCH:
+            yield b"\n".join(lines)
+            lines.clear()
     if lines:
         yield b"\n".join(lines)
 

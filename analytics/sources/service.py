@@ -15,6 +15,7 @@ from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms,
 from analytics.sources.operations import Operations
 from analytics.sources.service_answers import (
     next_page,
+    read_hosts,
     read_records,
     read_table,
     read_use,
@@ -33,7 +34,6 @@ _ARROW = "application/vnd.apache.arrow.stream"
 _USERS = (
     "user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at", "labels",
 )  # fmt: skip
-_HOSTS = ("user_id", "states", "mean", "p95", "max", "change", "cores", "os_type", "last_seen", "labels")
 _PAGE = 10_000
 _SELECTION = ("q", "os", "label", "state", "sort", "order", "first", "count")
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "by_device", "type", "stored")
@@ -242,19 +242,9 @@ class Client(Operations):
         pages = []
         after: str | None = ""
         while after is not None:
-            body = self._get("fleet/machines", query | {"after": after or None})
-            pages.append(read_records(body, "machines", _HOSTS))
-            after = next_page(body)
-        found = (pd.concat(pages, ignore_index=True) if len(pages) > 1 else pages[0]).rename(
-            columns={"user_id": "user"}
-        )
-        for name in ("mean", "p95", "max", "change"):
-            found[name] = found[name].astype("float64")
-        found["last_seen"] = pd.to_datetime(found["last_seen"], utc=True, format="ISO8601").dt.as_unit("ms")
-        found["states"] = [" ".join(states) for states in found["states"]]
-        found["labels"] = [labels_text(labels) for labels in found["labels"]]
-        found["cores"] = found["cores"].astype("Int64").where(found["cores"] > 0)
-        return found
+            page, after = read_hosts(self._get("fleet/machines", query | {"after": after or None}, accept=_ARROW))
+            pages.append(page)
+        return pd.concat(pages, ignore_index=True) if len(pages) > 1 else pages[0]
 
     def machines(self, metric: str = "cpuUtilization", **options: Any) -> pd.DataFrame:
         """What `hosts` answers; the deprecated name of it."""

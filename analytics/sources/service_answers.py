@@ -13,6 +13,7 @@ from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.progress import progress
 from analytics.sources.service_api import ServiceError
 from contract.metrics import NAMES
+from contract.selectors import labels_text
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as WriteableBuffer
@@ -23,6 +24,7 @@ USE_KEYS = ("name", "user", "unit", "command")
 """What tells processes and units apart in frames of who used the CPU."""
 OTHERS = "others"
 """What stands there for all that are not named, with no user, unit or command."""
+_HOSTS = ("user_id", "states", "mean", "p95", "max", "change", "cores", "os_type", "last_seen", "labels")
 _USE = (*USE_KEYS, "cpu_s", "at_most_s", "share", "resident_bytes", "machines")
 _USE_OVER_TIME = (*USE_KEYS, "cpu_s", "busy_s", "core_s")
 
@@ -115,6 +117,25 @@ def next_page(body: bytes) -> str | None:
         return msgspec.json.decode(body, type=_Page).next
     except msgspec.DecodeError as error:
         raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+
+
+def read_hosts(body: bytes) -> tuple[pd.DataFrame, str | None]:
+    """The frame of a page of hosts, an Arrow stream, and the `after` of the page behind it; None at its end."""
+    try:
+        with pa.ipc.open_stream(body) as stream:
+            table = stream.read_all().select(_HOSTS)
+        columns = {name: table[name].to_pandas() for name in _HOSTS if name not in ("states", "labels")}
+        states, labels = table["states"].to_pylist(), table["labels"].to_pylist()
+    except (pa.ArrowException, KeyError) as error:
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+    columns["states"] = [" ".join(of_one) for of_one in states]
+    columns["labels"] = [labels_text(dict(of_one)) for of_one in labels]
+    cores = columns["cores"].astype("Int64")
+    columns["cores"] = cores.where(cores > 0)
+    found = pd.DataFrame({name: columns[name] for name in _HOSTS}).rename(columns={"user_id": "user"})
+    found["last_seen"] = found["last_seen"].dt.as_unit("ms")
+    behind = (table.schema.metadata or {}).get(b"next")
+    return found, behind.decode() if behind else None
 
 
 def is_others(frame: pd.DataFrame) -> "pd.Series[bool]":

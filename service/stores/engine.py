@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.columns import concatenate
+from analytics.frames.columns import concatenate, take
 from analytics.frames.kernel import Ints, order_of
 from analytics.frames.labels import taken
 from analytics.frames.resampling import RAW_MS, resample, resample_at
@@ -23,7 +23,7 @@ from service.stores.base import Question
 from service.stores.cells import CellRows, cells_of, sums_of, totals_of
 from service.stores.retention import TIERS, Retention
 from service.stores.series import WHOLE, SeriesIndex, User
-from service.stores.sorted_windows import LoadedRows, WindowsInMemory, marked, rows_of
+from service.stores.sorted_windows import LoadedRows, SortedWindows, WindowsInMemory, marked, rows_of
 from service.stores.systems import SystemsOverTime, by_number
 
 
@@ -260,19 +260,44 @@ def in_memory(memtables: Sequence[WindowsInMemory], chosen: WindowSelection) -> 
             yield from _of_batches(_batches(memtable, chosen), chosen)
 
 
+_BLOCK = 16
+"""Pieces that are merged at once, some 30,000 reports: so what is asked again adds up few parts, however much came."""
+
+
 def _together(memtable: WindowsInMemory, chosen: WindowSelection) -> Iterator[LoadedRows]:
-    """The windows of all machines: as buckets of those pieces that lie within the range, one by one of the others."""
-    question = chosen.question
-    width = TIERS[0]
+    """The windows of all machines: the buckets within the range, which are kept, and one by one those at its edges.
+
+    Late windows lie anywhere in time, so that nearly every piece may reach beyond a range.
+    """
+    question, width = chosen.question, TIERS[0]
+    first, behind = -(-question.start_ms // width) * width, question.end_ms // width * width
+    if first >= behind:
+        yield from _of_batches(_batches(memtable, chosen), chosen)
+        return
+    pieces = memtable.pieces()
     merged = []
-    for piece in memtable.pieces():
-        if question.start_ms <= piece.first_ms // width * width and piece.last_ms < question.end_ms:
-            merged.append(piece.together(width, chosen.series, chosen.bounded, histograms=question.histograms))
-        else:
-            yield from _of_batches([piece.batch], chosen)
+    for block in _blocks(pieces):
+        buckets = block[0].together(
+            width, chosen.series, chosen.bounded, histograms=question.histograms, behind=block[1:]
+        )
+        within = (buckets.time >= first) & (buckets.time < behind)
+        merged.append(buckets if within.all() else take(buckets, within))
     windows = concatenate(merged)
     if len(windows):
         yield LoadedRows.of(windows)
+    edges = [(question.start_ms, first), (behind, question.end_ms)]
+    rows = [rows for edge in edges for piece in pieces if (rows := piece.between_times(*edge)) is not None]
+    if rows:
+        yield from _of_batches([pa.concat_batches(rows)], chosen)
+
+
+def _blocks(pieces: Sequence[SortedWindows]) -> Iterator[Sequence[SortedWindows]]:
+    """Pieces that are merged together: always the same, so that equal questions have equal bits."""
+    whole = len(pieces) // _BLOCK * _BLOCK
+    for place in range(0, whole, _BLOCK):
+        yield pieces[place : place + _BLOCK]
+    for piece in pieces[whole:]:
+        yield [piece]
 
 
 def _of_batches(batches: Iterable[pa.RecordBatch], chosen: WindowSelection) -> Iterator[LoadedRows]:

@@ -133,7 +133,7 @@ class SortedWindows:
         self._time = numbers(batch, "time")
         self.first_ms, self.last_ms = (int(self._time.min()), int(self._time.max())) if len(batch) else (0, -1)
         """When the oldest and the newest of them end."""
-        self._together: dict[tuple[int, bool], Windows] = {}
+        self._together: dict[tuple[int, bool, int], tuple[tuple[SortedWindows, ...], Windows]] = {}
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> Self:
@@ -174,20 +174,37 @@ class SortedWindows:
         return dict(zip(series[last].tolist(), time[last].tolist(), strict=True))
 
     def together(
-        self, rate_ms: int, series: npt.NDArray[np.int64], bounded: npt.NDArray[np.bool_], *, histograms: bool
+        self,
+        rate_ms: int,
+        series: npt.NDArray[np.int64],
+        bounded: npt.NDArray[np.bool_],
+        *,
+        histograms: bool,
+        behind: Sequence["SortedWindows"] = (),
     ) -> Windows:
         """The windows of some series merged into buckets, all of one series: the first of `series`.
 
-        They are kept: whoever asks for the same series again, or the same and newer ones, gets what was made once.
+        With `behind` those of these pieces too. They are kept: whoever asks for the same series again, or the same and
+        newer ones, gets what was made once.
         """
-        key = int(series[0]), histograms
-        if key not in self._together:
+        key = int(series[0]), histograms, len(behind)
+        pieces = (self, *behind)
+        kept = self._together.get(key)
+        if kept is None or any(one is not other for one, other in zip(kept[0], pieces, strict=True)):
             wanted = np.zeros(max(len(bounded), int(series[-1]) + 1), np.bool_)
             wanted[series] = True
-            chosen = self.batch.take(pa.array(np.flatnonzero(marked(self._series, wanted))))
-            windows = rows_of(chosen, bounded, histograms=histograms).windows()
-            self._together[key] = merge(windows, np.full(len(windows), series[0]), rate_ms)
-        return self._together[key]
+            batches = [piece.batch.take(pa.array(np.flatnonzero(marked(piece._series, wanted)))) for piece in pieces]
+            windows = rows_of(pa.concat_batches(batches), bounded, histograms=histograms).windows()
+            kept = pieces, merge(windows, np.full(len(windows), series[0]), rate_ms)
+            self._together[key] = kept
+        return kept[1]
+
+    def between_times(self, start_ms: int, end_ms: int) -> pa.RecordBatch | None:
+        """The windows that end in a range, None where there are none: at little cost where these are few."""
+        if start_ms > self.last_ms or end_ms <= self.first_ms:
+            return None
+        places = np.flatnonzero((self._time >= start_ms) & (self._time < end_ms))
+        return self.batch.take(pa.array(places)) if len(places) else None
 
     def _places(self, series: npt.NDArray[np.integer]) -> tuple[Numbers, Numbers]:
         # Of the same type, so that the column is not converted.

@@ -124,6 +124,7 @@ TABLES: dict[str, list[list[str]]] = {
         [
             "mean of 3 machines, now", "p95 of 3 machines, now", "a row each, asked again, of 3 machines, now",
             "a row each, half an hour earlier, of 3 machines, now",
+            "mean, 300 windows in memory, first of 3 machines, now", "mean, 300 windows in memory, of 3 machines, now",
         ]
     ],
     "memory": [

@@ -11,6 +11,7 @@ Much else nearly follows from a histogram whose bins hold one possible value eac
 (`representatives`): the extremes, and the sums that `service.stores.embedded.fractions` keeps.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -125,12 +126,10 @@ class Counts(NamedTuple):
 
     def extremes(self, ticks: Ints) -> tuple[Floats, Floats]:
         """What stands for the lowest and the highest bin in use; `ticks` is how many a sample has."""
-        low, high = np.zeros(len(ticks), np.int64), np.full(len(ticks), _BINS - 1)
-        is_there = self.by_bin.view("<i8") != 0
-        inner = np.flatnonzero(self.idle == 0)
-        low[inner] = 1 + _lowest(self.by_bin[inner], is_there[inner])
-        inner = np.flatnonzero(self.saturated == 0)
-        high[inner] = _BINS - 2 - _lowest(self.by_bin[inner, ::-1], is_there[inner, ::-1])
+        first, last = _outer(self.by_bin.view("<u8"))
+        # All of a window without any are idle, or saturated.
+        low = np.where(self.idle > 0, 0, np.where(last < 0, _BINS - 1, 1 + first))
+        high = np.where(self.saturated > 0, _BINS - 1, 1 + last)
         lowest, highest = np.empty(len(low)), np.empty(len(low))
         for mine, number in _groups(ticks):
             values = representatives(number)
@@ -154,12 +153,24 @@ def _sums(by_bin: Bytes, saturated: Ints, ticks: Ints, powers: tuple[int, ...]) 
     return sums + saturated[:, None] * units
 
 
-def _lowest(counts: Bytes, is_there: Mask) -> Ints:
-    """The first bin in use of each row, or one behind the last; `is_there` says so of each eight bins."""
+def _outer(words: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
+    """The first and the last bin in use of each row; the last is -1 where there is none."""
+    is_there = words != 0
+    rows = np.arange(len(words))
     word = is_there.argmax(axis=1)
-    rows = np.arange(len(word))
-    place = (counts.reshape(-1, _WORDS, 8)[rows, word] != 0).argmax(axis=1)
-    return np.where(is_there[rows, word], 8 * word + place, LINEAR.bins)
+    number = words[rows, word].view(np.int64)
+    # The lowest bit that is set alone, which is a double without being rounded.
+    first = 8 * word + (_bits(number & -number) - 1) // 8
+    word = _WORDS - 1 - is_there[:, ::-1].argmax(axis=1)
+    number = words[rows, word].view(np.int64)
+    upper = number >> 32 & 0xFFFFFFFF
+    bits = np.where(upper > 0, 32 + _bits(upper), _bits(number & 0xFFFFFFFF))
+    return first, np.where(number == 0, -1, 8 * word + (bits - 1) // 8)
+
+
+def _bits(numbers: Ints) -> Ints:
+    """How many bits whole numbers have that doubles can say, without sign; 0 has none."""
+    return np.frexp(numbers.view(np.uint64).astype(np.float64))[1].astype(np.int64)
 
 
 def _product(counts: Bytes, factors: Floats) -> Floats:
@@ -203,10 +214,16 @@ SCALE = 2**20
 _PLACES = np.arange(LINEAR.first, LINEAR.last + 1, dtype="<i2")
 
 
-def _groups(ticks: Ints) -> list[tuple[Mask | slice, int]]:
-    """The rows of each number of ticks."""
-    numbers = np.flatnonzero(np.bincount(ticks)).tolist()
-    return [(slice(None) if len(numbers) == 1 else ticks == number, number) for number in numbers]
+def _groups(ticks: Ints) -> Iterator[tuple[Mask | slice, int]]:
+    """The rows of each number of ticks; first all, as of the number that most have, since that spares a choice."""
+    rows = np.bincount(ticks)
+    if not len(rows):
+        return
+    usual = int(rows.argmax())
+    yield slice(None), usual
+    for number in np.flatnonzero(rows).tolist():
+        if number != usual:
+            yield ticks == number, number
 
 
 @lru_cache(_MOST_TICKS + 1)

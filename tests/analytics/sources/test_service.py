@@ -5,17 +5,22 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from analytics.frames.frame import from_frame
+from analytics.sources import service as client_module
 from analytics.sources.base import Moment
 from analytics.sources.connecting import connect
 from analytics.sources.service import Client
 from analytics.sources.service_api import CutShortError, ProblemError, ServiceError, UnreachableError
 from contract.metrics import NAMES
+from contract.selectors import labels_text
+from contract.times import HOUR_MS
 from tests.support.small_fleet import HOUR, OLD, SAMPLES, START_MS, USERS
 
 pytestmark = pytest.mark.server
@@ -145,6 +150,31 @@ def test_users_are_listed(service: Client) -> None:
     assert row["first_seen"] == pd.Timestamp("2018-07-12T11:59Z")
     assert row["last_seen"] == pd.Timestamp("2018-07-12T12:59Z")
     assert str(frame.dtypes["last_seen"]) == "datetime64[ms, UTC]"
+
+
+def test_hosts_are_listed_page_by_page_with_exact_statistics(service: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_PAGE", 2)
+    of_range: dict[str, Any] = {"start": START_MS, "end": START_MS + HOUR_MS}
+    frame = service.hosts(**of_range)
+    body = service.call("GET", "/api/v1/fleet/machines", params=of_range).body
+    listed = msgspec.json.decode(body)["machines"]
+    assert frame["user"].tolist() == [one["user_id"] for one in listed]
+    assert len(listed) > 2
+    for name in ("mean", "p95", "max", "change"):
+        assert frame[name].dtype == np.float64
+        np.testing.assert_allclose(frame[name], [np.nan if one[name] is None else one[name] for one in listed], 1e-6)
+    of_all = service.fleet(stat="mean", rate="1h", by="user", **of_range)
+    values = frame.set_index("user")["mean"]
+    np.testing.assert_allclose(values[of_all["user"].astype("str")], of_all["value"], 1e-13)
+    assert frame["states"].tolist() == [" ".join(one["states"]) for one in listed]
+    assert frame["cores"].fillna(0).tolist() == [one["cores"] for one in listed]
+    assert frame["os_type"].tolist() == [one["os_type"] for one in listed]
+    assert frame["last_seen"].tolist() == [pd.Timestamp(one["last_seen"]) for one in listed]
+    assert frame["labels"].tolist() == [labels_text(one["labels"]) for one in listed]
+    assert [str(frame.dtypes[name]) for name in ("user", "states", "cores", "os_type", "last_seen", "labels")] == [
+        "str", "str", "Int64", "str", "datetime64[ms, UTC]", "str",
+    ]  # fmt: skip
+    assert service.hosts(hosts={"q": "nobody is called so"}).empty
 
 
 def test_metrics_are_listed(service: Client) -> None:

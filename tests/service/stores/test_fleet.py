@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from analytics.frames.statistics import statistic
 from contract.metrics import QUANTITIES, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, parse_duration
 from service.http.weighing import PieceWeights, weighed, with_cores
+from service.stores import engine, memtable, sorted_windows
 from service.stores.base import Grouping, Question, Store
 from service.stores.cells import Cell
 from service.stores.systems import NOT_RECORDED
 from tests.service.stores.conftest import Filled
 from tests.support.five_weeks import END_MS, START_MS
 from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
-from tests.support.stores import Place
+from tests.support.stores import EmbeddedPlace, Place
 
 GROUPINGS: dict[Grouping | None, Callable[[Machine], str]] = {
     None: lambda _: "",
@@ -208,6 +210,53 @@ def test_a_fleet_of_hundreds_is_answered_exactly(place: Place) -> None:
             )
             assert_same_moments(windows, expected)
             assert_quantiles(windows, CPU, expected)
+    store.close()
+
+
+def test_late_windows_in_memory_count_wherever_a_range_begins_and_ends(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are merged in blocks of pieces, of which nearly each reaches beyond a range; it is asked while they come."""
+    monkeypatch.setattr(memtable, "_CHUNK", 8)
+    monkeypatch.setattr(engine, "_BLOCK", 3)
+    random = np.random.default_rng(5)
+    store, recording = place.open(), Recording()
+    for number in range(200):
+        late = int(random.integers(6 * HOUR_MS)) if number % 5 == 0 else 0
+        end = START_MS + 6 * HOUR_MS + 7_001 * number - late
+        recording.cpu(Machine(f"m{number % 9}", "Linux", "12"), end, random.random(3))
+        store.add(number + 1, recording.reports[-1:])
+        if number not in (60, 130, 199):
+            continue
+        for start, end in (
+            (START_MS, START_MS + DAY_MS),
+            (START_MS + 2 * HOUR_MS + 123_457, START_MS + 6 * HOUR_MS + 200_003),
+            (START_MS + 6 * HOUR_MS + 1_000, START_MS + 6 * HOUR_MS + 200_003),
+            (START_MS + 6 * HOUR_MS + 61_000, START_MS + 6 * HOUR_MS + 3 * 61_000),
+        ):
+            expected = recording.buckets(CPU, start, end, 900_000, lambda _: "")
+            windows = store.answer(Question(CPU, start, end, 900_000, histograms=True))
+            assert_same_moments(windows, expected)
+            assert_quantiles(windows, CPU, expected)
+    store.close()
+
+
+def test_late_windows_in_memory_are_merged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often all machines are asked for, though every piece in memory reaches beyond the range."""
+    monkeypatch.setattr(memtable, "_CHUNK", 8)
+    store, recording = EmbeddedPlace(tmp_path / "store").open(), Recording()
+    day = START_MS // DAY_MS * DAY_MS
+    for number in range(64):
+        end = day + (number % 2) * DAY_MS + 1_000 * number
+        recording.cpu(Machine(f"m{number}", "Linux", "12"), end, np.array([0.5, 0.25]))
+        store.add(number + 1, recording.reports[-1:])
+    question = Question(CPU, day + DAY_MS, day + 2 * DAY_MS, 900_000)
+    once = store.answer(question)
+    with monkeypatch.context() as patch:
+        patch.setattr(sorted_windows, "rows_of", None)
+        patch.setattr(engine, "rows_of", None)
+        pd.testing.assert_frame_equal(store.answer(question), once)
+    assert once["count"].sum() == 32 * 2
     store.close()
 
 

@@ -144,6 +144,22 @@ def test_of_windows_of_our_agent_nothing_is_kept_as_it_came(cores: int) -> None:
         assert np.median(found["busy_rest"].to_numpy()) <= 1
 
 
+def test_the_outer_bins_in_use_are_found_whatever_lies_between_them() -> None:
+    random = np.random.default_rng(7)
+    outer = [(low, high) for low in range(LINEAR.first, LINEAR.last + 1) for high in range(low, LINEAR.last + 1)]
+    packed, expected = [], []
+    for low, high in outer:
+        bins = {low: 255, high: int(random.choice([1, 128, 255]))}
+        bins |= dict.fromkeys(random.integers(low, high + 1, 3).tolist(), 255)
+        packed.append(pack_one(flatten({bin_: bins[bin_] for bin_ in sorted(bins)})))
+        expected.append((LINEAR.value(low), LINEAR.value(high), sum(bins.values())))
+    lowest, highest, count = map(np.array, zip(*expected, strict=True))
+    found = counts.Counts.of(pa.array(packed, pa.binary()), count)
+    assert found.is_counted.all()
+    for got, wanted in zip(found.extremes(np.zeros(len(outer), np.int64)), (lowest, highest), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
 def test_windows_of_the_original_are_whole_numbers() -> None:
     rng = np.random.default_rng(2)
     ticks = rng.choice([4, 5, 5, 5, 6], (300, 100))
