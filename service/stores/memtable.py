@@ -28,8 +28,14 @@ else:
 _CHUNK = 2048
 """Reports that are turned into columns together: some 3 ms of work. Those that come before a service has imported what
 that takes wait, so that none of them waits for it."""
+_AT_ONCE = 2
+"""Chunks that are made at once, at most, so that nobody waits long where many reports have come."""
 _USES_CHUNK = 256
 """The same of those that name processes, which have some ten rows each."""
+
+
+_Ahead = tuple["list[windows.Entry]", "list[windows.SortedWindows]"]
+"""A tail, and pieces of its first whole chunks."""
 
 
 class Memtable:
@@ -45,6 +51,7 @@ class Memtable:
         self.rows = 0
         # Replaced as one, so that a reader never sees a piece twice or not at all.
         self._content: tuple[list[windows.SortedWindows], list[windows.Entry]] = ([], [])
+        self._ahead: _Ahead = ([], [])
         self._uses: tuple[list[process_use.UseTables], list[process_use.UseEntry]] = ([], [])
 
     def add(self, last: int, reports: Sequence[Report]) -> None:
@@ -71,10 +78,32 @@ class Memtable:
         self.last = last
         self.rows += rows
         if len(tail) >= _CHUNK and is_imported(_COLUMNS):
-            # Two at most, so that no report waits long where many have come before it could be done.
-            chunks = [tail[place : place + _CHUNK] for place in (0, _CHUNK) if len(tail) >= place + _CHUNK]
-            made = [windows.SortedWindows.of(windows.columns(chunk)) for chunk in chunks]
+            made = self._made(tail, _AT_ONCE)
             self._content = ([*pieces, *made], tail[len(made) * _CHUNK :])
+
+    def _made(self, tail: list[windows.Entry], most: int | None = None) -> list[windows.SortedWindows]:
+        """The whole chunks of a tail as pieces, of those that nobody has made yet only the first `most`.
+
+        What was made is kept until the tail is another list: a tail grows long where many reports come at once, and
+        whoever asks would make pieces of it again each time. Two threads that make the same have the same.
+        """
+        of_tail, made = self._ahead
+        if of_tail is not tail:
+            made = []
+        behind = len(tail) // _CHUNK
+        if most is not None:
+            behind = min(behind, len(made) + most)
+        if behind > len(made):
+            places = range(len(made) * _CHUNK, behind * _CHUNK, _CHUNK)
+            made = made + [windows.SortedWindows.of(windows.columns(tail[at : at + _CHUNK])) for at in places]
+            self._ahead = (tail, made)
+        return made
+
+    def _in_parts(self, most: int | None = None) -> tuple[list[windows.SortedWindows], list[windows.Entry]]:
+        """Sorted pieces, of the tail only `most` more than there are, and what is left of the tail."""
+        pieces, tail = self._content
+        made = self._made(tail, most)
+        return [*pieces, *made], tail[len(made) * _CHUNK :]
 
     def _add_use(self, entry: process_use.UseEntry) -> None:
         done, tail = self._uses
@@ -100,27 +129,25 @@ class Memtable:
 
     def batches(self) -> list[pa.RecordBatch]:
         """All windows in memory, as batches with the columns of `SCHEMA`."""
-        pieces, tail = self._content
-        done = [piece.batch for piece in pieces]
-        return [*done, windows.columns(tail[:])] if tail else done
+        return [piece.batch for piece in self.pieces()]
 
     def pieces(self) -> list[windows.SortedWindows]:
         """All windows, sorted by series piece by piece."""
-        pieces, tail = self._content
-        return [*pieces, windows.SortedWindows.of(windows.columns(tail[:]))] if tail else pieces
+        pieces, tail = self._in_parts()
+        return [*pieces, windows.SortedWindows.of(windows.columns(tail))] if tail else pieces
 
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """The windows of some series: numbers, ascending."""
-        pieces, tail = self._content
+        pieces, tail = self._in_parts(_AT_ONCE)
         found = [batch for piece in pieces for batch in piece.of_series(series)]
         wanted = frozenset(series.tolist())
-        entries = [entry for entry in tail[:] if not wanted.isdisjoint(entry[0])]
+        entries = [entry for entry in tail if not wanted.isdisjoint(entry[0])]
         return found + windows.SortedWindows.of(windows.columns(entries)).of_series(series) if entries else found
 
     def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Of each pair of a stream's series and an end, whether that window is here."""
-        pieces, tail = self._content
-        newest = {(ids[0], report.end_timestamp) for ids, report, _, _ in tail[:]}
+        pieces, tail = self._in_parts(_AT_ONCE)
+        newest = {(ids[0], report.end_timestamp) for ids, report, _, _ in tail}
         held = np.fromiter((pair in newest for pair in zip(series.tolist(), time.tolist(), strict=True)), np.bool_)
         for piece in pieces:
             held |= piece.holds(series, time)

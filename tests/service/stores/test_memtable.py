@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +10,11 @@ import pytest
 
 from contract.metrics import Cpu, Distribution, Memory, Metric
 from contract.report import Report
+from service.stores import memtable as memtable_module
+from service.stores import sorted_windows
 from service.stores.memtable import Memtable
 from service.stores.series import SeriesIndex
-from service.stores.sorted_windows import SortedWindows, columns
+from service.stores.sorted_windows import Entry, SortedWindows, columns
 
 Row = tuple[int, int, float]
 """Series, end and mean."""
@@ -123,3 +125,57 @@ def test_all_machines_together_are_merged_once_and_right(filled: tuple[Memtable,
         }
         for time, (count, total) in found.items():
             assert total / count == pytest.approx(np.mean(expected[time]))
+
+
+def test_of_many_reports_at_once_pieces_are_made_once_and_every_window_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More come at once than are made into pieces at once, so that the others wait, and are asked for meanwhile."""
+    monkeypatch.setattr(memtable_module, "_CHUNK", 16)
+    index = SeriesIndex()
+    memtable = Memtable(index, after=0)
+    sent = reports(700)
+    memtable.add(500, sent[:500])
+    everything = rows(memtable.batches())
+    assert len(everything) == memtable.rows
+    before = memtable.pieces()
+    again = memtable.pieces()
+    assert len(before) == len(again) > 500 // 16
+    assert all(one is other for one, other in zip(before[:-1], again[:-1], strict=True))
+    for number in range(500, 700):
+        memtable.add(number + 1, [sent[number]])
+        series = np.array([1 + number % len(index)])
+        found = rows(memtable.of_series(series))
+        assert found == [row for row in rows(memtable.batches()) if row[0] == series[0]]
+        end = sent[number].end_timestamp
+        assert memtable.holds(np.array([stream_of(index, sent[number])]), np.array([end])).all()
+    after = memtable.pieces()
+    assert all(one is other for one, other in zip(before[:-1], after, strict=False))
+    assert len(rows(memtable.batches())) == memtable.rows
+
+
+def test_who_asks_for_one_series_makes_few_pieces_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memtable_module, "_CHUNK", 16)
+    index = SeriesIndex()
+    memtable = Memtable(index, after=0)
+    memtable.add(500, reports(500))
+    made: list[int] = []
+
+    def counted(entries: Sequence[Entry]) -> pa.RecordBatch:
+        made.append(len(entries))
+        return columns(entries)
+
+    monkeypatch.setattr(sorted_windows, "columns", counted)
+    memtable.of_series(np.array([1]))
+    assert made.count(16) <= 2
+    memtable.pieces()
+    once = made.count(16)
+    memtable.pieces()
+    assert made.count(16) == once
+
+
+def stream_of(index: SeriesIndex, report: Report) -> int:
+    """The series that stands for a report of CPU."""
+    number = index.stream(report.user_id, Cpu)
+    assert number is not None
+    return number
