@@ -14,12 +14,10 @@ import nats
 import nats.errors
 import nats.js.errors
 import uvloop
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
+from service.cluster.client import ShortClient
 from service.cluster.errors import ClusterError
 
 _log = logging.getLogger("loadlens.service")
@@ -67,62 +65,6 @@ class ClusterAddress(NamedTuple):
         return f"{parts[0].scheme}://{','.join(part.netloc.rpartition('@')[2] for part in parts)}/{self.name}"
 
 
-class Arrived(NamedTuple):
-    """A message as it came, nothing of it taken apart."""
-
-    subject: bytes
-    reply: bytes
-    payload: bytes
-    headers: bytes
-    """With their first line, which may have a status; empty where there are none."""
-
-
-class _Client(Client):
-    """NATS's client, with a shorter way for messages that come by the thousand.
-
-    Its own takes headers apart, makes an object of each message, and hands it to a task of the subscription by a queue:
-    half of what it costs to receive a message. Where a newer release has another inside, its own way is gone.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._takers: dict[int, Callable[[Arrived], None]] = {}
-
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        take = self._takers.get(sid)
-        if take is None:
-            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
-            return
-        try:
-            take(Arrived(subject, reply, data, headers or b""))
-        except Exception:  # noqa: BLE001 - the client would take it for a broken connection
-            _log.exception("a message of NATS could not be taken")
-
-    async def receive(self, subject: str, take: Callable[[Arrived], None]) -> Subscription:
-        """Have `take` called with each message of a subject, on the connection's loop, as it comes."""
-
-        async def taken(message: Msg) -> None:
-            take(_as_it_came(message))
-
-        subscription = await self.subscribe(subject, cb=taken, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._takers[subscription._id] = take
-        return subscription
-
-    async def cease(self, subscription: Subscription) -> None:
-        """Receive no more of a subscription."""
-        self._takers.pop(subscription._id, None)
-        with contextlib.suppress(nats.errors.Error):
-            await subscription.unsubscribe()
-
-
-def _as_it_came(message: Msg) -> Arrived:
-    headers = dict(message.headers or {})
-    first = f"NATS/1.0 {headers.pop('Status', '')}".rstrip()
-    lines = [first, *(f"{name}: {value}" for name, value in headers.items())] if message.headers else []
-    text = "".join(f"{line}\r\n" for line in lines)
-    return Arrived(message.subject.encode(), message.reply.encode(), message.data, text.encode())
-
-
 class Cluster:
     """The connection. Any thread may call, but for those that run on its loop."""
 
@@ -130,7 +72,7 @@ class Cluster:
         """Connect. Raises ClusterError."""
         self.address = address
         self.loop = uvloop.new_event_loop()
-        self.connection = _Client()
+        self.connection = ShortClient()
         self._thread = threading.Thread(target=self.loop.run_forever, name="nats", daemon=True)
         self._thread.start()
         try:

@@ -22,9 +22,9 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from contract.report import Report
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
-from service.cluster.delivery import Message
+from service.cluster.delivery import Message, identity_of
 from service.cluster.errors import ClusterError
-from service.cluster.partitions import message_id, partition_of
+from service.cluster.partitions import PARTITIONS, message_id, partition_of
 from service.cluster.publishing import Publisher, Sent, longest_s
 from service.cluster.tail import Tail
 from service.journal.files import Record
@@ -47,6 +47,7 @@ _LESS_LOOKS = 10
 """Where the log was said so often to end before what was acknowledged, its offsets are another copy's."""
 _READ_S = 30.0
 _DECODER = msgspec.json.Decoder(Report)
+_NOTHING: tuple[bytes, Report | None] = b"", None
 Take = Callable[[int, Sequence[bytes], Sequence[Report]], Awaitable[None]]
 """Takes reports that follow each other: the offset of the last, and the reports as text and decoded."""
 
@@ -61,7 +62,7 @@ class ReplicatedLog:
         self.cluster = cluster
         name = cluster.address.name
         self.stream = f"{name}-reports"
-        self._prefix = f"{name}.reports."
+        self._subjects = [f"{name}.reports.{partition}".encode() for partition in range(PARTITIONS)]
         self.limit_bytes = limit_bytes
         self._keep_bytes = keep_bytes
         self.problem: str | None = None
@@ -79,8 +80,8 @@ class ReplicatedLog:
         """How this process follows the log."""
         self._followed = threading.Condition()
         self._seen = self._certain = self._less = 0
-        self._awaited: set[int] = set()
-        """Reports that this process has appended and not seen, by the identity of their messages."""
+        self._awaited: dict[int, tuple[bytes, Report]] = {}
+        """Reports that this process has appended and not seen, as text and decoded, by identity of their messages."""
         self._current = time.monotonic()
         self.first, self.last = 1, 0
         try:
@@ -91,9 +92,10 @@ class ReplicatedLog:
 
     async def _open(self) -> None:
         wanted = StreamConfig(
-            name=self.stream, subjects=[f"{self._prefix}*"], storage=StorageType.FILE, discard=DiscardPolicy.NEW,
-            retention=RetentionPolicy.LIMITS, num_replicas=self.cluster.replicas, max_msgs=-1, max_age=0,
-            max_bytes=self.limit_bytes + self._keep_bytes, duplicate_window=DUPLICATE_WINDOW_S,
+            name=self.stream, subjects=[f"{self.cluster.address.name}.reports.*"], storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW, retention=RetentionPolicy.LIMITS, num_replicas=self.cluster.replicas,
+            max_msgs=-1, max_age=0, max_bytes=self.limit_bytes + self._keep_bytes,
+            duplicate_window=DUPLICATE_WINDOW_S,
         )  # fmt: skip
         await ensure_stream(self.cluster, wanted)
         await self._publisher.begin()
@@ -166,12 +168,15 @@ class ReplicatedLog:
             # Whether a report is known could not be told.
             raise OSError(self.following_problem)
         messages = [
-            Sent(self._prefix + str(partition_of(report.user_id)), text, message_id(report))
+            Sent(self._subjects[partition_of(report.user_id)], text, message_id(report).encode())
             for text, report in zip(texts, reports, strict=True)
         ]
-        awaited = {hash(message.id) for message in messages}
+        awaited = {
+            identity_of(message.id): (message.text, report) for message, report in zip(messages, reports, strict=True)
+        }
         with self._followed:
-            awaited = {one for one in awaited if self._tail is None or one not in self._tail.remembered}
+            if self._tail is not None:
+                awaited = {one: sent for one, sent in awaited.items() if one not in self._tail.remembered}
             self._awaited |= awaited
         try:
             last = self.cluster.call(self._publisher.publish(messages), longest_s(len(messages)) + CALL_S)
@@ -187,11 +192,14 @@ class ReplicatedLog:
             self.problem = None
             with self._followed:
                 # Not by their offset, which may be another one in the copy that this process reads.
-                self._followed.wait_for(lambda: self._following is None or self._awaited.isdisjoint(awaited), _SEEN_S)
+                self._followed.wait_for(
+                    lambda: self._following is None or self._awaited.keys().isdisjoint(awaited), _SEEN_S
+                )
             return last
         finally:
             with self._followed:
-                self._awaited -= awaited
+                for one in awaited:
+                    self._awaited.pop(one, None)
 
     # What goes out
 
@@ -209,14 +217,21 @@ class ReplicatedLog:
                 await note(max(self._seen, message.sequence), [message])
 
         async def note(last: int, messages: Sequence[Message]) -> None:
-            await _decoded(take, last, messages)
+            await take(last, [message.payload for message in messages], [self._report_of(one) for one in messages])
             with self._followed:
                 self._seen = last
                 self._is_there(last)
-                self._awaited.difference_update([message.identity for message in messages])
-                self._followed.notify_all()
+                if self._awaited:
+                    for message in messages:
+                        self._awaited.pop(message.identity, None)
+                    self._followed.notify_all()
 
         self._following = self._hand_out(self._tail, take_and_note, self._note_current)
+
+    def _report_of(self, message: Message) -> Report:
+        """A message decoded; what this process has appended it has decoded already."""
+        text, report = self._awaited.get(message.identity, _NOTHING)
+        return report if report is not None and text == message.payload else _DECODER.decode(message.payload)
 
     def _is_there(self, last: int) -> None:
         self._certain = max(self._certain, last)

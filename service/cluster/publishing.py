@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
-from service.cluster.connection import Arrived, Cluster
+from service.cluster.client import Arrived, Outgoing
+from service.cluster.connection import Cluster
 from service.journal.journal import JournalFull
 
 _ACKNOWLEDGED_S = 10.0
@@ -23,12 +23,12 @@ _TOO_LARGE = 500
 _FULL = ("maximum bytes exceeded", "maximum messages exceeded", "insufficient")
 
 
-class Sent(NamedTuple):
+class Sent(msgspec.Struct, frozen=True, gc=False):
     """A report as a message."""
 
-    subject: str
+    subject: bytes
     text: bytes
-    id: str
+    id: bytes
     """What tells it from all other reports."""
 
 
@@ -53,6 +53,28 @@ def longest_s(messages: int) -> float:
     return (messages // _IN_FLIGHT + 1) * _ACKNOWLEDGED_S
 
 
+class _UnderWay:
+    """Messages that were sent together."""
+
+    def __init__(self, messages: int, done: asyncio.Future[None]) -> None:
+        self.answers: list[_Acknowledged | None] = [None] * messages
+        self.left = messages
+        self.done = done
+        """Set when all are answered, or no more answers can come."""
+
+    def answer(self, place: int, answer: _Acknowledged) -> None:
+        """Note what became of a message."""
+        self.answers[place] = answer
+        self.left -= 1
+        if not self.left:
+            self.end()
+
+    def end(self) -> None:
+        """Have nobody wait any more."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+
 class Publisher:
     """Sends messages; runs on the connection's loop."""
 
@@ -62,7 +84,8 @@ class Publisher:
         self.duplicates = 0
         """Messages that JetStream had already."""
         self._inbox = cluster.connection.new_inbox()
-        self._waiting: dict[str, asyncio.Future[_Acknowledged]] = {}
+        self._waiting: dict[bytes, tuple[_UnderWay, int]] = {}
+        """By where its answer comes: with what a message was sent, and its place there."""
         self._number = 0
 
     async def begin(self) -> None:
@@ -90,20 +113,21 @@ class Publisher:
 
     async def _send(self, messages: Sequence[Sent]) -> list[_Acknowledged | None]:
         """Send messages once; what became of each, None where no word came."""
-        publish = self._cluster.connection.publish
-        waiting: dict[str, asyncio.Future[_Acknowledged]] = {}
+        under_way = _UnderWay(len(messages), self._cluster.loop.create_future())
+        outgoing = []
+        for place, message in enumerate(messages):
+            self._number += 1
+            reply = f"{self._inbox}.{self._number}".encode()
+            self._waiting[reply] = under_way, place
+            outgoing.append(Outgoing(message.subject, reply, message.id, message.text))
         try:
-            for subject, text, name in messages:
-                self._number += 1
-                reply = f"{self._inbox}.{self._number}"
-                self._waiting[reply] = waiting[reply] = self._cluster.loop.create_future()
-                await publish(subject, text, reply, {"Nats-Msg-Id": name})
-            await asyncio.wait(waiting.values(), timeout=_RESEND_S)
+            await self._cluster.connection.send(outgoing)
+            await asyncio.wait([under_way.done], timeout=_RESEND_S)
         finally:
-            for reply in waiting:
-                self._waiting.pop(reply, None)
-        answers = [future.result() if future.done() else None for future in waiting.values()]
-        return [self._kept(answer) for answer in answers]
+            if under_way.left:
+                for one in outgoing:
+                    self._waiting.pop(one.reply, None)
+        return [self._kept(answer) for answer in under_way.answers]
 
     def _kept(self, answer: _Acknowledged | None) -> _Acknowledged | None:
         """An answer that says that a message is stored; None where it is to be sent again. Raises as `publish`."""
@@ -119,8 +143,9 @@ class Publisher:
             raise OSError(words)
         return None
 
-    def _acknowledge(self, message: Arrived) -> None:
-        waiting = self._waiting.get(message.subject.decode())
-        if waiting is not None and not waiting.done():
-            # Where no leader is, nobody answers, which NATS tells by a status.
-            waiting.set_result(_ACKNOWLEDGED.decode(message.payload) if message.payload else _NOBODY)
+    def _acknowledge(self, messages: Sequence[Arrived]) -> None:
+        for message in messages:
+            if (found := self._waiting.pop(message.subject, None)) is not None:
+                # Where no leader is, nobody answers, which NATS tells by a status.
+                answer = _ACKNOWLEDGED.decode(message.payload) if message.payload else _NOBODY
+                found[0].answer(found[1], answer)

@@ -23,7 +23,8 @@ import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamInfo, StreamState
 
-from service.cluster.connection import Arrived, Cluster, asked_again
+from service.cluster.client import Arrived
+from service.cluster.connection import Cluster, asked_again
 from service.cluster.delivery import Delivery, Lost, Message, Remembered
 
 _log = logging.getLogger("loadlens.service")
@@ -149,8 +150,8 @@ class Tail:
         waiting: list[Arrived] = []
         arrived = asyncio.Event()
 
-        def take(message: Arrived) -> None:
-            waiting.append(message)
+        def take(messages: Sequence[Arrived]) -> None:
+            waiting.extend(messages)
             arrived.set()
 
         inbox = connection.new_inbox()

@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from nats.aio.client import Client
+from nats.protocol.parser import Parser
 
-from service.cluster.connection import Arrived, Cluster, asked_again
+from service.cluster.client import Arrived
+from service.cluster.connection import Cluster, asked_again
 
 EVERY_S = 0.05
 
@@ -84,7 +86,7 @@ def test_messages_come_the_same_by_the_client_s_own_way(cluster: Cluster, monkey
 
     async def received() -> list[Arrived]:
         connection, came = cluster.connection, []
-        subscription = await connection.receive("inbox.*", came.append)
+        subscription = await connection.receive("inbox.*", came.extend)
         await connection.publish("inbox.a", b"plain")
         await connection.publish("inbox.b", b"named", "answer", {"Nats-Msg-Id": "host:cpu:1", "More": "1"})
         await connection.publish("inbox.c", b"")
@@ -98,6 +100,7 @@ def test_messages_come_the_same_by_the_client_s_own_way(cluster: Cluster, monkey
 
     short = cluster.call(received())
     monkeypatch.setattr(type(cluster.connection), "_process_msg", Client._process_msg)
+    monkeypatch.setattr(cluster.connection, "_ps", Parser(cluster.connection))
     own = cluster.call(received())
     assert [(one.subject, one.reply, one.payload) for one in own] == [
         (one.subject, one.reply, one.payload) for one in short

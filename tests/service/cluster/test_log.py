@@ -222,3 +222,26 @@ def test_what_waits_is_known_of_each_partition() -> None:
     flushed = 7
     assert waiting() == {}
     assert len(lag.waiting()) == PARTITIONS
+
+
+def test_a_report_comes_back_to_its_process_as_it_was_decoded(log: ReplicatedLog) -> None:
+    """Not decoded again; where the log had another text of the same window, as that one says."""
+    came: list[Report] = []
+
+    async def take(last: int, texts: Sequence[bytes], decoded: Sequence[Report]) -> None:
+        came.extend(decoded)
+
+    log.follow(0, take)
+    texts, decoded = reports(3)
+    log.append(texts, decoded)
+    assert all(one is sent for one, sent in zip(came, decoded, strict=True))
+    log.append(*reports(1, first=3))
+    other = decode_report(texts[0].replace(b'"18.04 LTS"', b'"20.04 LTS"'))
+    fresh = msgspec.structs.replace(other, end_timestamp=END_MS + 4000)
+    elsewhere = ReplicatedLog(log.cluster, LIMIT, 0)
+    elsewhere.append([msgspec.json.encode(fresh)], [fresh])
+    late = msgspec.structs.replace(fresh, os_version="22.04 LTS")
+    log.append([msgspec.json.encode(late)], [late])
+    wait_until(lambda: len(came) == 5, "the report of the other process")
+    assert came[-1] == fresh
+    elsewhere.close()
