@@ -52,6 +52,16 @@ Take = Callable[[int, Sequence[bytes], Sequence[Report]], Awaitable[None]]
 """Takes reports that follow each other: the offset of the last, and the reports as text and decoded."""
 
 
+class _Reading:
+    """How far a reader of the log is."""
+
+    def __init__(self, after: int) -> None:
+        self.seen = after
+        """The highest offset that was handed on."""
+        self.through = after
+        """Up to where the copy that is read has been handed on; another copy has other offsets."""
+
+
 class ReplicatedLog:
     """The stream of reports, in place of a journal (`service.journal.journal.Journal`).
 
@@ -79,7 +89,10 @@ class ReplicatedLog:
         self._tail: Tail | None = None
         """How this process follows the log."""
         self._followed = threading.Condition()
-        self._seen = self._certain = self._less = 0
+        self._certain = self._less = 0
+        self._mine = _Reading(0)
+        self._writers = _Reading(0)
+        """How far this process has followed the log, and how far its writer has read it."""
         self._awaited: dict[int, tuple[bytes, Report]] = {}
         """Reports that this process has appended and not seen, as text and decoded, by identity of their messages."""
         self._current = time.monotonic()
@@ -205,28 +218,28 @@ class ReplicatedLog:
 
     def follow(self, after: int, take: Take) -> None:
         """Hand every report behind offset `after` to `take`, and note what this process has seen."""
-        self._seen = after
-        self._tail = Tail(self.cluster, self.stream, after, AGAIN)
+        mine = self._mine = _Reading(after)
+        tail = self._tail = Tail(self.cluster, self.stream, after, AGAIN)
 
         async def take_and_note(messages: Sequence[Message]) -> None:
-            if messages[0].sequence > self._seen:
+            if messages[0].sequence > mine.seen:
                 await note(messages[-1].sequence, messages)
                 return
             # From another copy, where they have offsets that others had before: one by one, as they do not count.
             for message in messages:
-                await note(max(self._seen, message.sequence), [message])
+                await note(max(mine.seen, message.sequence), [message])
 
         async def note(last: int, messages: Sequence[Message]) -> None:
             await take(last, [message.payload for message in messages], [self._report_of(one) for one in messages])
             with self._followed:
-                self._seen = last
+                mine.seen = last
                 self._is_there(last)
                 if self._awaited:
                     for message in messages:
                         self._awaited.pop(message.identity, None)
                     self._followed.notify_all()
 
-        self._following = self._hand_out(self._tail, take_and_note, self._note_current)
+        self._following = self._hand_out(tail, take_and_note, mine, self._note_current)
 
     def _report_of(self, message: Message) -> Report:
         """A message decoded; what this process has appended it has decoded already."""
@@ -246,19 +259,26 @@ class ReplicatedLog:
         Goes on until it is cancelled, or `take` fails. Offsets of a report and the next may go back, where another copy
         of the log is read; no report comes twice.
         """
+        writers = self._writers = _Reading(after)
 
         async def decoded(messages: Sequence[Message]) -> None:
             await _decoded(take, messages[-1].sequence, messages)
+            writers.seen = max(writers.seen, messages[-1].sequence)
 
         tail = Tail(self.cluster, self.stream, after, AGAIN, linger_s=_LINGER_S)
-        return self._hand_out(tail, decoded, lambda: None)
+        return self._hand_out(tail, decoded, writers, lambda: None)
 
     def _hand_out(
-        self, tail: Tail, take: Callable[[Sequence[Message]], Awaitable[None]], current: Callable[[], None]
+        self,
+        tail: Tail,
+        take: Callable[[Sequence[Message]], Awaitable[None]],
+        reading: _Reading,
+        current: Callable[[], None],
     ) -> Future[None]:
         async def hand_on(messages: Sequence[Message]) -> None:
             if messages:
                 await take(messages)
+            reading.through = tail.last
             if not tail.behind:
                 current()
 
@@ -278,7 +298,21 @@ class ReplicatedLog:
     @property
     def behind(self) -> int:
         """How many reports of the log this process has not seen."""
-        return max(self.last - self._seen, 0)
+        return max(self.last - max(self._mine.seen, self._mine.through), 0)
+
+    def waiting(self, flushed: int) -> int:
+        """How many reports the store lacks, as far as this process knows, that has everything up to `flushed`."""
+        return self._lacking(self._mine, flushed)
+
+    def unwritten(self, flushed: int) -> int:
+        """The same, as far as this process has read the log as a writer."""
+        return self._lacking(self._writers, flushed)
+
+    def _lacking(self, reading: _Reading, flushed: int) -> int:
+        # What was handed on from one copy of the log counts by its offsets there, though the copy that is read now,
+        # and all of which was handed on, may end elsewhere.
+        unread = max(self.last - reading.through, 0)
+        return max(min(self.last, reading.seen + unread) - flushed, 0)
 
     def read(self, after: int) -> Iterator[Record]:
         """The reports behind offset `after` that are there now, oldest first. Raises OSError."""

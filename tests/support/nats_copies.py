@@ -27,6 +27,6 @@ def renumber(cluster: Cluster, stream: str, first: int) -> None:
         if first > 1:
             await jetstream.purge_stream(stream, seq=first)
         for message in messages:
-            await jetstream.publish(message.subject or "", message.data or b"")
+            await jetstream.publish(message.subject or "", message.data or b"", headers=message.headers)
 
     cluster.call(anew(), 30)
