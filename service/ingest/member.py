@@ -86,7 +86,7 @@ class Member:
                 f"{partitions} of {PARTITIONS} partitions."
             )
         writing = self.writer and self.writer.problem and f"This process cannot write: {self.writer.problem}"
-        return [*found, *(one for one in (self.log.following_problem, writing) if one)]
+        return [*found, *(one for one in (self.log.following_problem, self._ledger.problem, writing) if one)]
 
     def lag(self) -> list[Waiting]:
         """What of each partition waits for the writer, of what this process has seen."""

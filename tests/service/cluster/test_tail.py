@@ -194,3 +194,25 @@ def test_the_copy_of_whoever_leads_is_read(three_nodes: RunningNats, name: str) 
     reader.close()
     cluster.call(cluster.jetstream.delete_stream(stream.name))
     cluster.close()
+
+
+@pytest.mark.parametrize("linger_s", [0.002, 0.05])
+def test_a_consumer_that_is_forgotten_is_made_anew(stream: Stream, linger_s: float) -> None:
+    """As of a process that stood still for long; it is not asked again and again, though nothing comes."""
+    stream.put(*"abc")
+    reader = Reader(stream.cluster, stream.name, linger_s=linger_s)
+    wait_until(lambda: reader.texts == [*"abc"], "what was there first")
+    api = stream.cluster.jetstream
+
+    async def forget() -> int:
+        for one in await api.consumers_info(stream.name):
+            await api.delete_consumer(stream.name, one.name)
+        return stream.cluster.connection.stats["out_msgs"]
+
+    before = stream.cluster.call(forget())
+    wait_until(lambda: reader.tail is not None and reader.tail.restarts == 1, "another consumer")
+    stream.put("d")
+    wait_until(lambda: reader.texts == [*"abcd"], "the next message")
+    assert reader.tail is not None and reader.tail.restarts == 1
+    assert stream.cluster.connection.stats["out_msgs"] - before < 60
+    reader.close()
