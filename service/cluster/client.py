@@ -70,6 +70,18 @@ class ShortClient(Client):
         else:
             hand_on(take, [Arrived(subject, reply, data, headers or b"")])
 
+    async def _process_op_err(self, e: Exception) -> None:
+        """Go to another server.
+
+        The connection that is of no use any more is cut: to close it takes until all is sent that waits to be, and a
+        server that stands still or is cut off never takes that.
+        """
+        if self.is_connected or self.is_connecting:
+            writer = getattr(self._transport, "_io_writer", None)
+            if writer is not None:
+                writer.transport.abort()
+        await super()._process_op_err(e)
+
     async def receive(self, subject: str, take: Take) -> Subscription:
         """Have `take` called with the messages of a subject, as they come."""
 

@@ -14,6 +14,7 @@ import nats
 import nats.errors
 import nats.js.errors
 import uvloop
+from nats.aio.client import Server
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
@@ -27,8 +28,8 @@ CALL_S = 5.0
 _ASK_AGAIN_S, _PAUSE_S = 1.0, 0.05
 _CONNECT_S = 15.0
 _RECONNECT_S = 0.1
-_PING_S = 2
-"""Two pings without an answer end a connection to a node that is cut off."""
+_PING_S = 1
+"""Two pings without an answer end a connection to a node that is cut off: two to three seconds after."""
 _QUORUM = 3
 NOT_FOUND = 10059
 """JetStream's code for a stream that is not there."""
@@ -73,6 +74,12 @@ class Cluster:
         self.address = address
         self.loop = uvloop.new_event_loop()
         self.connection = ShortClient()
+        self.on_lost: set[Callable[[], object]] = set()
+        """Called on the loop when the connection is lost: what is under way by it is not answered any more."""
+        self._at: str | None = None
+        """The server that is connected, or was last."""
+        self._attempts = 0
+        """To reach another since."""
         self._thread = threading.Thread(target=self.loop.run_forever, name="nats", daemon=True)
         self._thread.start()
         try:
@@ -87,8 +94,24 @@ class Cluster:
             list(self.address.servers), name="loadlens", max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_S,  # type: ignore[arg-type]  # a fraction does, too
             connect_timeout=2, ping_interval=_PING_S, max_outstanding_pings=2, error_cb=_say,
-            skip_subject_validation=True,
+            disconnected_cb=self._note_lost, reconnected_cb=self._note_connected,
+            reconnect_to_server_handler=self._next_server, skip_subject_validation=True,
         )  # fmt: skip
+        await self._note_connected()
+
+    async def _note_connected(self) -> None:
+        url = self.connection.connected_url
+        self._at, self._attempts = url.netloc if url else None, 0
+
+    async def _note_lost(self) -> None:
+        for lost in [*self.on_lost]:
+            lost()
+
+    def _next_server(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
+        """Where to connect to, and after how many seconds: to the one that was lost when the others were tried."""
+        servers = sorted(servers, key=lambda server: server.uri.netloc == self._at)
+        place, self._attempts = self._attempts % len(servers), self._attempts + 1
+        return servers[place], 0.0 if self._attempts <= len(servers) else _RECONNECT_S
 
     def call(self, work: Coroutine[Any, Any, T], timeout_s: float = CALL_S) -> T:
         """Wait for what is done on the loop. Raises what it raises, and TimeoutError."""
@@ -111,7 +134,8 @@ class Cluster:
 
     def close(self) -> None:
         """Close the connection."""
-        with contextlib.suppress(nats.errors.Error, TimeoutError):
+        # A connection that was cut has the loop say that it is closed.
+        with contextlib.suppress(nats.errors.Error, TimeoutError, RuntimeError):
             self.call(self.connection.close())
         self._end()
 

@@ -90,6 +90,7 @@ class Publisher:
 
     async def begin(self) -> None:
         """Listen for what JetStream answers."""
+        self._cluster.on_lost.add(self._end_waiting)
         await self._cluster.connection.receive(f"{self._inbox}.*", self._acknowledge)
 
     async def publish(self, messages: Sequence[Sent]) -> int:
@@ -113,6 +114,9 @@ class Publisher:
 
     async def _send(self, messages: Sequence[Sent]) -> list[_Acknowledged | None]:
         """Send messages once; what became of each, None where no word came."""
+        if not self._cluster.is_connected:
+            # The client would keep them for the next server, and they are sent again by then.
+            return [None] * len(messages)
         under_way = _UnderWay(len(messages), self._cluster.loop.create_future())
         outgoing = []
         for place, message in enumerate(messages):
@@ -128,6 +132,11 @@ class Publisher:
                 for one in outgoing:
                     self._waiting.pop(one.reply, None)
         return [self._kept(answer) for answer in under_way.answers]
+
+    def _end_waiting(self) -> None:
+        """Have nobody wait for what a lost connection does not bring any more: it is sent again by the next."""
+        for under_way, _ in [*self._waiting.values()]:
+            under_way.end()
 
     def _kept(self, answer: _Acknowledged | None) -> _Acknowledged | None:
         """An answer that says that a message is stored; None where it is to be sent again. Raises as `publish`."""

@@ -165,6 +165,9 @@ class Tail:
             came_s = time.monotonic()
             has_news = False
             looking = asyncio.create_task(self._look_on())
+            looking.add_done_callback(lambda _: arrived.set())
+            # What was asked for by a connection that is lost comes no more, or not all of it.
+            self._cluster.on_lost.add(looking.cancel)
             while True:
                 if looking.done():
                     raise Lost
@@ -191,6 +194,7 @@ class Tail:
                     yield news
         finally:
             if looking is not None:
+                self._cluster.on_lost.discard(looking.cancel)
                 looking.cancel()
             await connection.cease(subscription)
             await self._delete(consumer)

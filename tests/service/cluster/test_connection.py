@@ -8,7 +8,9 @@ from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
 from service.cluster.client import Arrived
-from service.cluster.connection import Cluster, asked_again
+from service.cluster.connection import Cluster, ClusterAddress, asked_again
+from tests.support.nats_cluster import RunningNats
+from tests.support.running import wait_until
 
 EVERY_S = 0.05
 
@@ -78,6 +80,36 @@ def test_what_came_last_is_raised_when_the_time_is_over() -> None:
         asked(Server(OSError("refused")).ask, within_s=0.2)
     with pytest.raises(TimeoutError):
         asked(Server(None).ask, within_s=0.2)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("waits", [0, 40])
+def test_from_a_server_that_stands_still_the_connection_goes_to_another(
+    three_nodes: RunningNats, name: str, waits: int
+) -> None:
+    """However many megabytes wait to be sent to it, and never are."""
+    cluster = Cluster(ClusterAddress.parse(three_nodes.address(name)))
+    connection = cluster.connection
+    before = connection.connected_url
+    assert before is not None
+    node = next(one for one in three_nodes.nodes if one.port == before.port)
+    lost: list[str] = []
+    cluster.on_lost.add(lambda: lost.append("lost"))
+    node.pause()
+    try:
+
+        async def send() -> None:
+            for _ in range(waits):
+                await connection.publish("nobody", bytes(1_000_000))
+
+        sending = asyncio.run_coroutine_threadsafe(send(), cluster.loop)
+        wait_until(lambda: connection.connected_url not in (None, before), "another server", 30)
+        assert lost == ["lost"]
+        sending.result(30)
+        cluster.call(connection.flush())
+    finally:
+        node.resume()
+        cluster.close()
 
 
 @pytest.mark.server
