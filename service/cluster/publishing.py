@@ -13,6 +13,8 @@ from service.journal.journal import JournalFull
 _ACKNOWLEDGED_S = 10.0
 """So long reports are sent again and again before whoever waits is told that it failed."""
 _RESEND_S = 1.5
+_PROBE_S = 0.25
+"""So often one of the reports that wait for an answer is sent again beside, which tells whether they were lost."""
 _PAUSE_S = 0.05
 """Before reports are sent again that were turned away at once, as they are while no server leads the stream."""
 _IN_FLIGHT = 2000
@@ -69,6 +71,16 @@ class _UnderWay:
         if not self.left:
             self.end()
 
+    def probed(self, place: int, answer: _Acknowledged) -> None:
+        """Note what became of a message that was sent again while it waits.
+
+        JetStream takes what one connection sends in its order. So where it takes this one as new, it has not had the
+        message before, nor the others that still wait: nobody led the stream when they came.
+        """
+        if answer.error is None and not answer.duplicate and not self.done.done() and self.answers[place] is None:
+            self.answer(place, answer)
+            self.end()
+
     def end(self) -> None:
         """Have nobody wait any more."""
         if not self.done.done():
@@ -84,8 +96,8 @@ class Publisher:
         self.duplicates = 0
         """Messages that JetStream had already."""
         self._inbox = cluster.connection.new_inbox()
-        self._waiting: dict[bytes, tuple[_UnderWay, int]] = {}
-        """By where its answer comes: with what a message was sent, and its place there."""
+        self._waiting: dict[bytes, tuple[_UnderWay, int, bool]] = {}
+        """By where its answer comes: with what a message was sent, its place there, and whether it is a probe."""
         self._number = 0
 
     async def begin(self) -> None:
@@ -118,24 +130,31 @@ class Publisher:
             # The client would keep them for the next server, and they are sent again by then.
             return [None] * len(messages)
         under_way = _UnderWay(len(messages), self._cluster.loop.create_future())
-        outgoing = []
-        for place, message in enumerate(messages):
-            self._number += 1
-            reply = f"{self._inbox}.{self._number}".encode()
-            self._waiting[reply] = under_way, place
-            outgoing.append(Outgoing(message.subject, reply, message.id, message.text))
+        sent = [self._outgoing(message, under_way, place) for place, message in enumerate(messages)]
+        end = time.monotonic() + _RESEND_S
         try:
-            await self._cluster.connection.send(outgoing)
-            await asyncio.wait([under_way.done], timeout=_RESEND_S)
+            await self._cluster.connection.send(sent)
+            while not under_way.done.done() and (left := end - time.monotonic()) > 0:
+                await asyncio.wait([under_way.done], timeout=min(left, _PROBE_S))
+                if not under_way.done.done():
+                    place = under_way.answers.index(None)
+                    sent.append(self._outgoing(messages[place], under_way, place, is_probe=True))
+                    await self._cluster.connection.send(sent[-1:])
         finally:
-            if under_way.left:
-                for one in outgoing:
+            if under_way.left or len(sent) > len(messages):
+                for one in sent:
                     self._waiting.pop(one.reply, None)
         return [self._kept(answer) for answer in under_way.answers]
 
+    def _outgoing(self, message: Sent, under_way: _UnderWay, place: int, *, is_probe: bool = False) -> Outgoing:
+        self._number += 1
+        reply = f"{self._inbox}.{self._number}".encode()
+        self._waiting[reply] = under_way, place, is_probe
+        return Outgoing(message.subject, reply, message.id, message.text)
+
     def _end_waiting(self) -> None:
         """Have nobody wait for what a lost connection does not bring any more: it is sent again by the next."""
-        for under_way, _ in [*self._waiting.values()]:
+        for under_way, _, _ in [*self._waiting.values()]:
             under_way.end()
 
     def _kept(self, answer: _Acknowledged | None) -> _Acknowledged | None:
@@ -157,4 +176,5 @@ class Publisher:
             if (found := self._waiting.pop(message.subject, None)) is not None:
                 # Where no leader is, nobody answers, which NATS tells by a status.
                 answer = _ACKNOWLEDGED.decode(message.payload) if message.payload else _NOBODY
-                found[0].answer(found[1], answer)
+                under_way, place, is_probe = found
+                (under_way.probed if is_probe else under_way.answer)(place, answer)
