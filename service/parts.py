@@ -279,13 +279,11 @@ class Service:
             self.member.close()
         self.control.close()
         self._lock.release()
+        waiting = self.journal.waiting(self.store.flushed)
         _log.info(
             "the service has ended; it took %d reports and refused %d, and %d wait in the journal",
-            self.ingest.accepted, self.ingest.rejected, self.journal.last - self.store.flushed,
-            extra=fields(
-                accepted=self.ingest.accepted, rejected=self.ingest.rejected,
-                waiting=self.journal.last - self.store.flushed,
-            ),
+            self.ingest.accepted, self.ingest.rejected, waiting,
+            extra=fields(accepted=self.ingest.accepted, rejected=self.ingest.rejected, waiting=waiting),
         )  # fmt: skip
 
 

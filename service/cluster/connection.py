@@ -14,12 +14,11 @@ import nats
 import nats.errors
 import nats.js.errors
 import uvloop
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
+from nats.aio.client import Server
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
+from service.cluster.client import ShortClient
 from service.cluster.errors import ClusterError
 
 _log = logging.getLogger("loadlens.service")
@@ -29,8 +28,8 @@ CALL_S = 5.0
 _ASK_AGAIN_S, _PAUSE_S = 1.0, 0.05
 _CONNECT_S = 15.0
 _RECONNECT_S = 0.1
-_PING_S = 2
-"""Two pings without an answer end a connection to a node that is cut off."""
+_PING_S = 1
+"""Two pings without an answer end a connection to a node that is cut off: two to three seconds after."""
 _QUORUM = 3
 NOT_FOUND = 10059
 """JetStream's code for a stream that is not there."""
@@ -67,62 +66,6 @@ class ClusterAddress(NamedTuple):
         return f"{parts[0].scheme}://{','.join(part.netloc.rpartition('@')[2] for part in parts)}/{self.name}"
 
 
-class Arrived(NamedTuple):
-    """A message as it came, nothing of it taken apart."""
-
-    subject: bytes
-    reply: bytes
-    payload: bytes
-    headers: bytes
-    """With their first line, which may have a status; empty where there are none."""
-
-
-class _Client(Client):
-    """NATS's client, with a shorter way for messages that come by the thousand.
-
-    Its own takes headers apart, makes an object of each message, and hands it to a task of the subscription by a queue:
-    half of what it costs to receive a message. Where a newer release has another inside, its own way is gone.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._takers: dict[int, Callable[[Arrived], None]] = {}
-
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        take = self._takers.get(sid)
-        if take is None:
-            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
-            return
-        try:
-            take(Arrived(subject, reply, data, headers or b""))
-        except Exception:  # noqa: BLE001 - the client would take it for a broken connection
-            _log.exception("a message of NATS could not be taken")
-
-    async def receive(self, subject: str, take: Callable[[Arrived], None]) -> Subscription:
-        """Have `take` called with each message of a subject, on the connection's loop, as it comes."""
-
-        async def taken(message: Msg) -> None:
-            take(_as_it_came(message))
-
-        subscription = await self.subscribe(subject, cb=taken, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._takers[subscription._id] = take
-        return subscription
-
-    async def cease(self, subscription: Subscription) -> None:
-        """Receive no more of a subscription."""
-        self._takers.pop(subscription._id, None)
-        with contextlib.suppress(nats.errors.Error):
-            await subscription.unsubscribe()
-
-
-def _as_it_came(message: Msg) -> Arrived:
-    headers = dict(message.headers or {})
-    first = f"NATS/1.0 {headers.pop('Status', '')}".rstrip()
-    lines = [first, *(f"{name}: {value}" for name, value in headers.items())] if message.headers else []
-    text = "".join(f"{line}\r\n" for line in lines)
-    return Arrived(message.subject.encode(), message.reply.encode(), message.data, text.encode())
-
-
 class Cluster:
     """The connection. Any thread may call, but for those that run on its loop."""
 
@@ -130,7 +73,13 @@ class Cluster:
         """Connect. Raises ClusterError."""
         self.address = address
         self.loop = uvloop.new_event_loop()
-        self.connection = _Client()
+        self.connection = ShortClient()
+        self.on_lost: set[Callable[[], object]] = set()
+        """Called on the loop when the connection is lost: what is under way by it is not answered any more."""
+        self._at: str | None = None
+        """The server that is connected, or was last."""
+        self._attempts = 0
+        """To reach another since."""
         self._thread = threading.Thread(target=self.loop.run_forever, name="nats", daemon=True)
         self._thread.start()
         try:
@@ -145,8 +94,24 @@ class Cluster:
             list(self.address.servers), name="loadlens", max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_S,  # type: ignore[arg-type]  # a fraction does, too
             connect_timeout=2, ping_interval=_PING_S, max_outstanding_pings=2, error_cb=_say,
-            skip_subject_validation=True,
+            disconnected_cb=self._note_lost, reconnected_cb=self._note_connected,
+            reconnect_to_server_handler=self._next_server, skip_subject_validation=True,
         )  # fmt: skip
+        await self._note_connected()
+
+    async def _note_connected(self) -> None:
+        url = self.connection.connected_url
+        self._at, self._attempts = url.netloc if url else None, 0
+
+    async def _note_lost(self) -> None:
+        for lost in [*self.on_lost]:
+            lost()
+
+    def _next_server(self, servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
+        """Where to connect to, and after how many seconds: to the one that was lost when the others were tried."""
+        servers = sorted(servers, key=lambda server: server.uri.netloc == self._at)
+        place, self._attempts = self._attempts % len(servers), self._attempts + 1
+        return servers[place], 0.0 if self._attempts <= len(servers) else _RECONNECT_S
 
     def call(self, work: Coroutine[Any, Any, T], timeout_s: float = CALL_S) -> T:
         """Wait for what is done on the loop. Raises what it raises, and TimeoutError."""
@@ -169,7 +134,8 @@ class Cluster:
 
     def close(self) -> None:
         """Close the connection."""
-        with contextlib.suppress(nats.errors.Error, TimeoutError):
+        # A connection that was cut has the loop say that it is closed.
+        with contextlib.suppress(nats.errors.Error, TimeoutError, RuntimeError):
             self.call(self.connection.close())
         self._end()
 

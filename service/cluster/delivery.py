@@ -1,17 +1,19 @@
 """What a consumer of JetStream delivers: messages, each known by what it is, in runs that follow each other."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from service.cluster.connection import Arrived
+import msgspec
+
+from service.cluster.client import Arrived
 
 _ID = b"\r\nNats-Msg-Id:"
 _HEARTBEAT = b"NATS/1.0 100"
+_ACKNOWLEDGE = [b"$JS", b"ACK"]
 _TOKENS = 9
 """Of where a message's acknowledgement would go, with servers such as 2.9."""
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A message of a stream."""
 
     sequence: int
@@ -57,37 +59,44 @@ class Delivery:
     def runs(self, batch: Sequence[Arrived]) -> list[list[Message]]:
         """The messages of a batch, in runs whose sequences follow each other. Raises Lost where one is left out."""
         runs: list[list[Message]] = []
+        run: list[Message] = []
+        delivered, behind = self._delivered, b""
+        next_sequence = -1
         for message in batch:
-            if not message.reply.startswith(b"$JS.ACK"):
+            tokens = message.reply.split(b".")
+            if tokens[:2] != _ACKNOWLEDGE:
                 if not message.headers.startswith(_HEARTBEAT):
                     # The request has ended, for its time or for want of a leader.
                     self.asked = 0
                 continue
-            sequence, delivered, put_ns, self.behind = _place(message.reply)
-            if delivered != self._delivered + 1:
+            # Its sequence in the stream, its number among those of the consumer, when it was put, and how many follow.
+            # Newer servers put a domain and an account in front, and a random token behind.
+            start = 5 if len(tokens) == _TOKENS else 7
+            sequence = int(tokens[start])
+            delivered += 1
+            if int(tokens[start + 1]) != delivered:
                 raise Lost
-            self._delivered = delivered
+            behind = tokens[start + 3]
             self.asked -= 1
-            if not runs or sequence != runs[-1][-1].sequence + 1:
-                runs.append([])
-            runs[-1].append(Message(sequence, message.payload, _identity_of(message, put_ns)))
+            if sequence != next_sequence:
+                run = []
+                runs.append(run)
+            next_sequence = sequence + 1
+            run.append(Message(sequence, message.payload, _identity_of(message, tokens[start + 2])))
+        if runs:
+            self._delivered, self.behind = delivered, int(behind)
         return runs
 
 
-def _identity_of(message: Arrived, put_ns: int) -> int:
-    start = message.headers.find(_ID)
+def identity_of(name: bytes) -> int:
+    """What a message is known by that was sent with this id."""
+    return hash(name)
+
+
+def _identity_of(message: Arrived, put_ns: bytes) -> int:
+    headers = message.headers
+    start = headers.find(_ID)
     if start < 0:
         return hash((put_ns, message.payload))
     start += len(_ID)
-    return hash(message.headers[start : message.headers.index(b"\r\n", start)].strip().decode())
-
-
-def _place(reply: bytes) -> tuple[int, int, int, int]:
-    """Of a message: its sequence in the stream, its number among those of the consumer, when it was put, and how many
-    follow.
-    """
-    tokens = reply.split(b".")
-    # Newer servers put a domain and an account in front, and a random token behind.
-    start = 5 if len(tokens) == _TOKENS else 7
-    sequence, delivered, put_ns, behind = tokens[start : start + 4]
-    return int(sequence), int(delivered), int(put_ns), int(behind)
+    return identity_of(headers[start : headers.index(b"\r\n", start)].strip())

@@ -5,6 +5,7 @@ when it runs again. What must not happen twice is refused by the ledger (`servic
 """
 
 import logging
+import secrets
 import socket
 import threading
 import time
@@ -26,6 +27,8 @@ RENEW_S = 0.8
 """So often it is renewed, or asked for."""
 _SURE_S = 3.0
 """So long after it was renewed last its holder relies on it."""
+_ANSWER_S = 1.0
+"""So long an answer is waited for: where one is lost there is time to ask again while the lease is good."""
 
 
 class Lease:
@@ -35,8 +38,11 @@ class Lease:
         """Begin to ask for the lease `name`; others see `holder`. Raises ClusterError."""
         self._cluster = cluster
         self._name = name
-        self._holder = msgspec.json.encode({"holder": holder, "machine": socket.gethostname()})
+        this = {"holder": holder, "machine": socket.gethostname(), "process": secrets.token_hex(8)}
+        self._holder = msgspec.json.encode(this)
         self._revision: int | None = None
+        self._is_unsure = False
+        """Whether what was asked last had no answer: the lease may be had, or renewed, all the same."""
         self._renewed = 0.0
         self._stopping = threading.Event()
         try:
@@ -84,20 +90,41 @@ class Lease:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            asked = time.monotonic()
-            try:
-                if self._revision is None:
-                    self._revision = self._cluster.call(self._bucket.create(self._name, self._holder))
-                    _log.info("this process has the lease of the %s", self._name)
-                else:
-                    renewing = self._bucket.update(self._name, self._holder, last=self._revision)
-                    self._revision = self._cluster.call(renewing)
-                self._renewed = asked
-            except nats.js.errors.APIError:
-                if self._revision is not None:
-                    _log.warning("this process has lost the lease of the %s", self._name)
-                self._revision = None
-            except (nats.errors.Error, TimeoutError) as error:
-                # Whether it was renewed is not known; if it was not, the next time tells.
-                _log.debug("the lease %s: %s", self._name, error)
+            self._ask()
             self._stopping.wait(RENEW_S)
+
+    def _ask(self) -> None:
+        """Ask for the lease, or renew it."""
+        asked = time.monotonic()
+        before = self._revision
+        try:
+            self._revision = self._cluster.call(self._renewed_or_made(), _ANSWER_S)
+        except nats.js.errors.APIError:
+            if before is not None:
+                _log.warning("this process has lost the lease of the %s", self._name)
+            self._revision, self._is_unsure = None, False
+        except (nats.errors.Error, TimeoutError) as error:
+            self._is_unsure = True
+            _log.debug("the lease %s: %s", self._name, words_of(error))
+        except Exception:  # noqa: BLE001 - a fault of ours must not keep it from being asked for
+            self._is_unsure = True
+            _log.exception("the lease %s", self._name)
+        else:
+            self._renewed, self._is_unsure = asked, False
+            if before is None:
+                _log.info("this process has the lease of the %s", self._name)
+
+    async def _renewed_or_made(self) -> int:
+        if self._is_unsure and (mine := await self._own_revision()) is not None:
+            self._revision = mine
+        if self._revision is None:
+            return await self._bucket.create(self._name, self._holder)
+        return await self._bucket.update(self._name, self._holder, last=self._revision)
+
+    async def _own_revision(self) -> int | None:
+        """The revision of the lease where this process has it, though it was not told so."""
+        try:
+            entry = await self._bucket.get(self._name)
+        except nats.js.errors.NotFoundError:
+            return None
+        return entry.revision if entry.value == self._holder else None

@@ -161,8 +161,22 @@ class LedgerReader:
         with self._condition:
             for message in messages:
                 if self._ledger.take(message.sequence, _DECODER.decode(message.payload)):
-                    self._changed(self._ledger)
+                    self._tell()
             self._condition.notify_all()
+
+    def _tell(self) -> None:
+        try:
+            self._changed(self._ledger)
+        except Exception:  # noqa: BLE001
+            # A fault of ours must not keep this process from following: the next step tells all anew.
+            _log.exception("what the writer has done could not be taken")
+
+    @property
+    def problem(self) -> str | None:
+        """Why this process does not know any more what the writer does; None where it does."""
+        if self._following.done():
+            return "This process has ceased to follow what the writer does; start it again."
+        return None
 
     def value(self, name: str) -> int | None:
         """A number, as `WriterLedger.value`."""

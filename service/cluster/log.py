@@ -22,9 +22,9 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from contract.report import Report
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
-from service.cluster.delivery import Message
+from service.cluster.delivery import Message, identity_of
 from service.cluster.errors import ClusterError
-from service.cluster.partitions import message_id, partition_of
+from service.cluster.partitions import PARTITIONS, message_id, partition_of
 from service.cluster.publishing import Publisher, Sent, longest_s
 from service.cluster.tail import Tail
 from service.journal.files import Record
@@ -47,8 +47,19 @@ _LESS_LOOKS = 10
 """Where the log was said so often to end before what was acknowledged, its offsets are another copy's."""
 _READ_S = 30.0
 _DECODER = msgspec.json.Decoder(Report)
+_NOTHING: tuple[bytes, Report | None] = b"", None
 Take = Callable[[int, Sequence[bytes], Sequence[Report]], Awaitable[None]]
 """Takes reports that follow each other: the offset of the last, and the reports as text and decoded."""
+
+
+class _Reading:
+    """How far a reader of the log is."""
+
+    def __init__(self, after: int) -> None:
+        self.seen = after
+        """The highest offset that was handed on."""
+        self.through = after
+        """Up to where the copy that is read has been handed on; another copy has other offsets."""
 
 
 class ReplicatedLog:
@@ -61,7 +72,7 @@ class ReplicatedLog:
         self.cluster = cluster
         name = cluster.address.name
         self.stream = f"{name}-reports"
-        self._prefix = f"{name}.reports."
+        self._subjects = [f"{name}.reports.{partition}".encode() for partition in range(PARTITIONS)]
         self.limit_bytes = limit_bytes
         self._keep_bytes = keep_bytes
         self.problem: str | None = None
@@ -78,9 +89,12 @@ class ReplicatedLog:
         self._tail: Tail | None = None
         """How this process follows the log."""
         self._followed = threading.Condition()
-        self._seen = self._certain = self._less = 0
-        self._awaited: set[int] = set()
-        """Reports that this process has appended and not seen, by the identity of their messages."""
+        self._certain = self._less = 0
+        self._mine = _Reading(0)
+        self._writers = _Reading(0)
+        """How far this process has followed the log, and how far its writer has read it."""
+        self._awaited: dict[int, tuple[bytes, Report]] = {}
+        """Reports that this process has appended and not seen, as text and decoded, by identity of their messages."""
         self._current = time.monotonic()
         self.first, self.last = 1, 0
         try:
@@ -91,9 +105,10 @@ class ReplicatedLog:
 
     async def _open(self) -> None:
         wanted = StreamConfig(
-            name=self.stream, subjects=[f"{self._prefix}*"], storage=StorageType.FILE, discard=DiscardPolicy.NEW,
-            retention=RetentionPolicy.LIMITS, num_replicas=self.cluster.replicas, max_msgs=-1, max_age=0,
-            max_bytes=self.limit_bytes + self._keep_bytes, duplicate_window=DUPLICATE_WINDOW_S,
+            name=self.stream, subjects=[f"{self.cluster.address.name}.reports.*"], storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW, retention=RetentionPolicy.LIMITS, num_replicas=self.cluster.replicas,
+            max_msgs=-1, max_age=0, max_bytes=self.limit_bytes + self._keep_bytes,
+            duplicate_window=DUPLICATE_WINDOW_S,
         )  # fmt: skip
         await ensure_stream(self.cluster, wanted)
         await self._publisher.begin()
@@ -166,12 +181,15 @@ class ReplicatedLog:
             # Whether a report is known could not be told.
             raise OSError(self.following_problem)
         messages = [
-            Sent(self._prefix + str(partition_of(report.user_id)), text, message_id(report))
+            Sent(self._subjects[partition_of(report.user_id)], text, message_id(report).encode())
             for text, report in zip(texts, reports, strict=True)
         ]
-        awaited = {hash(message.id) for message in messages}
+        awaited = {
+            identity_of(message.id): (message.text, report) for message, report in zip(messages, reports, strict=True)
+        }
         with self._followed:
-            awaited = {one for one in awaited if self._tail is None or one not in self._tail.remembered}
+            if self._tail is not None:
+                awaited = {one: sent for one, sent in awaited.items() if one not in self._tail.remembered}
             self._awaited |= awaited
         try:
             last = self.cluster.call(self._publisher.publish(messages), longest_s(len(messages)) + CALL_S)
@@ -187,36 +205,46 @@ class ReplicatedLog:
             self.problem = None
             with self._followed:
                 # Not by their offset, which may be another one in the copy that this process reads.
-                self._followed.wait_for(lambda: self._following is None or self._awaited.isdisjoint(awaited), _SEEN_S)
+                self._followed.wait_for(
+                    lambda: self._following is None or self._awaited.keys().isdisjoint(awaited), _SEEN_S
+                )
             return last
         finally:
             with self._followed:
-                self._awaited -= awaited
+                for one in awaited:
+                    self._awaited.pop(one, None)
 
     # What goes out
 
     def follow(self, after: int, take: Take) -> None:
         """Hand every report behind offset `after` to `take`, and note what this process has seen."""
-        self._seen = after
-        self._tail = Tail(self.cluster, self.stream, after, AGAIN)
+        mine = self._mine = _Reading(after)
+        tail = self._tail = Tail(self.cluster, self.stream, after, AGAIN)
 
         async def take_and_note(messages: Sequence[Message]) -> None:
-            if messages[0].sequence > self._seen:
+            if messages[0].sequence > mine.seen:
                 await note(messages[-1].sequence, messages)
                 return
             # From another copy, where they have offsets that others had before: one by one, as they do not count.
             for message in messages:
-                await note(max(self._seen, message.sequence), [message])
+                await note(max(mine.seen, message.sequence), [message])
 
         async def note(last: int, messages: Sequence[Message]) -> None:
-            await _decoded(take, last, messages)
+            await take(last, [message.payload for message in messages], [self._report_of(one) for one in messages])
             with self._followed:
-                self._seen = last
+                mine.seen = last
                 self._is_there(last)
-                self._awaited.difference_update([message.identity for message in messages])
-                self._followed.notify_all()
+                if self._awaited:
+                    for message in messages:
+                        self._awaited.pop(message.identity, None)
+                    self._followed.notify_all()
 
-        self._following = self._hand_out(self._tail, take_and_note, self._note_current)
+        self._following = self._hand_out(tail, take_and_note, mine, self._note_current)
+
+    def _report_of(self, message: Message) -> Report:
+        """A message decoded; what this process has appended it has decoded already."""
+        text, report = self._awaited.get(message.identity, _NOTHING)
+        return report if report is not None and text == message.payload else _DECODER.decode(message.payload)
 
     def _is_there(self, last: int) -> None:
         self._certain = max(self._certain, last)
@@ -231,19 +259,26 @@ class ReplicatedLog:
         Goes on until it is cancelled, or `take` fails. Offsets of a report and the next may go back, where another copy
         of the log is read; no report comes twice.
         """
+        writers = self._writers = _Reading(after)
 
         async def decoded(messages: Sequence[Message]) -> None:
             await _decoded(take, messages[-1].sequence, messages)
+            writers.seen = max(writers.seen, messages[-1].sequence)
 
         tail = Tail(self.cluster, self.stream, after, AGAIN, linger_s=_LINGER_S)
-        return self._hand_out(tail, decoded, lambda: None)
+        return self._hand_out(tail, decoded, writers, lambda: None)
 
     def _hand_out(
-        self, tail: Tail, take: Callable[[Sequence[Message]], Awaitable[None]], current: Callable[[], None]
+        self,
+        tail: Tail,
+        take: Callable[[Sequence[Message]], Awaitable[None]],
+        reading: _Reading,
+        current: Callable[[], None],
     ) -> Future[None]:
         async def hand_on(messages: Sequence[Message]) -> None:
             if messages:
                 await take(messages)
+            reading.through = tail.last
             if not tail.behind:
                 current()
 
@@ -263,7 +298,21 @@ class ReplicatedLog:
     @property
     def behind(self) -> int:
         """How many reports of the log this process has not seen."""
-        return max(self.last - self._seen, 0)
+        return max(self.last - max(self._mine.seen, self._mine.through), 0)
+
+    def waiting(self, flushed: int) -> int:
+        """How many reports the store lacks, as far as this process knows, that has everything up to `flushed`."""
+        return self._lacking(self._mine, flushed)
+
+    def unwritten(self, flushed: int) -> int:
+        """The same, as far as this process has read the log as a writer."""
+        return self._lacking(self._writers, flushed)
+
+    def _lacking(self, reading: _Reading, flushed: int) -> int:
+        # What was handed on from one copy of the log counts by its offsets there, though the copy that is read now,
+        # and all of which was handed on, may end elsewhere.
+        unread = max(self.last - reading.through, 0)
+        return max(min(self.last, reading.seen + unread) - flushed, 0)
 
     def read(self, after: int) -> Iterator[Record]:
         """The reports behind offset `after` that are there now, oldest first. Raises OSError."""

@@ -22,9 +22,12 @@ def partition_of(user_id: str) -> int:
 
 def message_id(report: Report) -> str:
     """What tells a report from all others: host, types of metrics and end of the window; without spaces."""
-    types = "+".join(sorted(type_name(type(metric)) for metric in report.typed_metrics()))
-    host = report.user_id.encode().hex()
-    return f"{host}:{types}:{report.end_timestamp}"
+    metrics = report.typed_metrics()
+    if len(metrics) == 1:
+        types = type_name(type(metrics[0]))
+    else:
+        types = "+".join(sorted(type_name(type(metric)) for metric in metrics))
+    return f"{report.user_id.encode().hex()}:{types}:{report.end_timestamp}"
 
 
 class Waiting(NamedTuple):

@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
-from service.cluster.connection import Arrived, Cluster
+from service.cluster.client import Arrived, Outgoing
+from service.cluster.connection import Cluster
 from service.journal.journal import JournalFull
 
 _ACKNOWLEDGED_S = 10.0
 """So long reports are sent again and again before whoever waits is told that it failed."""
 _RESEND_S = 1.5
+_PROBE_S = 0.25
+"""So often one of the reports that wait for an answer is sent again beside, which tells whether they were lost."""
 _PAUSE_S = 0.05
 """Before reports are sent again that were turned away at once, as they are while no server leads the stream."""
 _IN_FLIGHT = 2000
@@ -23,12 +25,12 @@ _TOO_LARGE = 500
 _FULL = ("maximum bytes exceeded", "maximum messages exceeded", "insufficient")
 
 
-class Sent(NamedTuple):
+class Sent(msgspec.Struct, frozen=True, gc=False):
     """A report as a message."""
 
-    subject: str
+    subject: bytes
     text: bytes
-    id: str
+    id: bytes
     """What tells it from all other reports."""
 
 
@@ -53,6 +55,38 @@ def longest_s(messages: int) -> float:
     return (messages // _IN_FLIGHT + 1) * _ACKNOWLEDGED_S
 
 
+class _UnderWay:
+    """Messages that were sent together."""
+
+    def __init__(self, messages: int, done: asyncio.Future[None]) -> None:
+        self.answers: list[_Acknowledged | None] = [None] * messages
+        self.left = messages
+        self.done = done
+        """Set when all are answered, or no more answers can come."""
+
+    def answer(self, place: int, answer: _Acknowledged) -> None:
+        """Note what became of a message."""
+        self.answers[place] = answer
+        self.left -= 1
+        if not self.left:
+            self.end()
+
+    def probed(self, place: int, answer: _Acknowledged) -> None:
+        """Note what became of a message that was sent again while it waits.
+
+        JetStream takes what one connection sends in its order. So where it takes this one as new, it has not had the
+        message before, nor the others that still wait: nobody led the stream when they came.
+        """
+        if answer.error is None and not answer.duplicate and not self.done.done() and self.answers[place] is None:
+            self.answer(place, answer)
+            self.end()
+
+    def end(self) -> None:
+        """Have nobody wait any more."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+
 class Publisher:
     """Sends messages; runs on the connection's loop."""
 
@@ -62,11 +96,13 @@ class Publisher:
         self.duplicates = 0
         """Messages that JetStream had already."""
         self._inbox = cluster.connection.new_inbox()
-        self._waiting: dict[str, asyncio.Future[_Acknowledged]] = {}
+        self._waiting: dict[bytes, tuple[_UnderWay, int, bool]] = {}
+        """By where its answer comes: with what a message was sent, its place there, and whether it is a probe."""
         self._number = 0
 
     async def begin(self) -> None:
         """Listen for what JetStream answers."""
+        self._cluster.on_lost.add(self._end_waiting)
         await self._cluster.connection.receive(f"{self._inbox}.*", self._acknowledge)
 
     async def publish(self, messages: Sequence[Sent]) -> int:
@@ -90,20 +126,36 @@ class Publisher:
 
     async def _send(self, messages: Sequence[Sent]) -> list[_Acknowledged | None]:
         """Send messages once; what became of each, None where no word came."""
-        publish = self._cluster.connection.publish
-        waiting: dict[str, asyncio.Future[_Acknowledged]] = {}
+        if not self._cluster.is_connected:
+            # The client would keep them for the next server, and they are sent again by then.
+            return [None] * len(messages)
+        under_way = _UnderWay(len(messages), self._cluster.loop.create_future())
+        sent = [self._outgoing(message, under_way, place) for place, message in enumerate(messages)]
+        end = time.monotonic() + _RESEND_S
         try:
-            for subject, text, name in messages:
-                self._number += 1
-                reply = f"{self._inbox}.{self._number}"
-                self._waiting[reply] = waiting[reply] = self._cluster.loop.create_future()
-                await publish(subject, text, reply, {"Nats-Msg-Id": name})
-            await asyncio.wait(waiting.values(), timeout=_RESEND_S)
+            await self._cluster.connection.send(sent)
+            while not under_way.done.done() and (left := end - time.monotonic()) > 0:
+                await asyncio.wait([under_way.done], timeout=min(left, _PROBE_S))
+                if not under_way.done.done():
+                    place = under_way.answers.index(None)
+                    sent.append(self._outgoing(messages[place], under_way, place, is_probe=True))
+                    await self._cluster.connection.send(sent[-1:])
         finally:
-            for reply in waiting:
-                self._waiting.pop(reply, None)
-        answers = [future.result() if future.done() else None for future in waiting.values()]
-        return [self._kept(answer) for answer in answers]
+            if under_way.left or len(sent) > len(messages):
+                for one in sent:
+                    self._waiting.pop(one.reply, None)
+        return [self._kept(answer) for answer in under_way.answers]
+
+    def _outgoing(self, message: Sent, under_way: _UnderWay, place: int, *, is_probe: bool = False) -> Outgoing:
+        self._number += 1
+        reply = f"{self._inbox}.{self._number}".encode()
+        self._waiting[reply] = under_way, place, is_probe
+        return Outgoing(message.subject, reply, message.id, message.text)
+
+    def _end_waiting(self) -> None:
+        """Have nobody wait for what a lost connection does not bring any more: it is sent again by the next."""
+        for under_way, _, _ in [*self._waiting.values()]:
+            under_way.end()
 
     def _kept(self, answer: _Acknowledged | None) -> _Acknowledged | None:
         """An answer that says that a message is stored; None where it is to be sent again. Raises as `publish`."""
@@ -119,8 +171,10 @@ class Publisher:
             raise OSError(words)
         return None
 
-    def _acknowledge(self, message: Arrived) -> None:
-        waiting = self._waiting.get(message.subject.decode())
-        if waiting is not None and not waiting.done():
-            # Where no leader is, nobody answers, which NATS tells by a status.
-            waiting.set_result(_ACKNOWLEDGED.decode(message.payload) if message.payload else _NOBODY)
+    def _acknowledge(self, messages: Sequence[Arrived]) -> None:
+        for message in messages:
+            if (found := self._waiting.pop(message.subject, None)) is not None:
+                # Where no leader is, nobody answers, which NATS tells by a status.
+                answer = _ACKNOWLEDGED.decode(message.payload) if message.payload else _NOBODY
+                under_way, place, is_probe = found
+                (under_way.probed if is_probe else under_way.answer)(place, answer)

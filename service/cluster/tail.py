@@ -23,7 +23,8 @@ import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamInfo, StreamState
 
-from service.cluster.connection import Arrived, Cluster, asked_again
+from service.cluster.client import Arrived
+from service.cluster.connection import Cluster, asked_again
 from service.cluster.delivery import Delivery, Lost, Message, Remembered
 
 _log = logging.getLogger("loadlens.service")
@@ -149,8 +150,8 @@ class Tail:
         waiting: list[Arrived] = []
         arrived = asyncio.Event()
 
-        def take(message: Arrived) -> None:
-            waiting.append(message)
+        def take(messages: Sequence[Arrived]) -> None:
+            waiting.extend(messages)
             arrived.set()
 
         inbox = connection.new_inbox()
@@ -164,6 +165,9 @@ class Tail:
             came_s = time.monotonic()
             has_news = False
             looking = asyncio.create_task(self._look_on())
+            looking.add_done_callback(lambda _: arrived.set())
+            # What was asked for by a connection that is lost comes no more, or not all of it.
+            self._cluster.on_lost.add(looking.cancel)
             while True:
                 if looking.done():
                     raise Lost
@@ -190,6 +194,7 @@ class Tail:
                     yield news
         finally:
             if looking is not None:
+                self._cluster.on_lost.discard(looking.cancel)
                 looking.cancel()
             await connection.cease(subscription)
             await self._delete(consumer)

@@ -6,6 +6,7 @@ random bits, so its SHA-256 needs no salt and no slow hash to be of no use to wh
 
 import contextlib
 import hashlib
+import itertools
 import re
 import secrets
 import sqlite3
@@ -62,6 +63,15 @@ class NewText(NamedTuple):
 def new_id() -> str:
     """An id that no other token has, as far as chance can tell."""
     return secrets.token_hex(_ID_DIGITS // 2)
+
+
+def id_for(user_id: str, known: Collection[str]) -> str:
+    """The id of the next token of an agent, of none that are `known`: the same for all who know the same.
+
+    Of two processes that make one at the same moment only one can share it (`service.control.sharing`).
+    """
+    numbered = (hashlib.sha256(f"{number}:{user_id}".encode()).hexdigest()[:_ID_DIGITS] for number in itertools.count())
+    return next(token_id for token_id in numbered if token_id not in known)
 
 
 def new_text(token_id: str) -> NewText:
@@ -148,9 +158,11 @@ class Made(NamedTuple):
     text: str
 
 
-def made(name: str, role: Role, scope: str, expires_ms: int | None, uses: int | None) -> Made:
-    """A new token, and its text; times are epoch milliseconds."""
-    token_id = new_id()
+def made(
+    name: str, role: Role, scope: str, expires_ms: int | None, uses: int | None, token_id: str | None = None
+) -> Made:
+    """A new token, and its text; times are epoch milliseconds. Its id is one that no other has where none is given."""
+    token_id = token_id or new_id()
     text = new_text(token_id)
     now_ms = times.now_ms()
     token = Token(

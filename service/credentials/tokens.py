@@ -19,7 +19,20 @@ from contract.times import DAY_MS, parse_duration
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, ControlError, RecordKey, SharedRecords
 from service.credentials.identity import EVERYONE, Identity, Role
-from service.credentials.token import STEPS, Made, Secret, Token, audited, digest, id_of, insert, made, new_text, read
+from service.credentials.token import (
+    STEPS,
+    Made,
+    Secret,
+    Token,
+    audited,
+    digest,
+    id_for,
+    id_of,
+    insert,
+    made,
+    new_text,
+    read,
+)
 
 _log = logging.getLogger("loadlens.service")
 KEPT = 200_000
@@ -202,7 +215,10 @@ class Tokens:
             if len(self._tokens) >= KEPT:
                 raise TokenRefused(f"{len(self._tokens)} tokens are kept already; no more fit")
             used = replace(before, uses_left=before.uses_left - 1)
-            token, text = made(before.name, "agent", user_id, None, None)
+            token, text = made(before.name, "agent", user_id, None, None, id_for(user_id, self._tokens))
+            # First what is used up: where another process makes this agent's token at the same moment, by another
+            # enrolment token, ours is refused and that use is lost. The other way round a token that nobody has the
+            # text of would stay.
             db.execute("UPDATE credentials_token SET uses_left = ? WHERE id = ?", (used.uses_left, used.id))
             insert(db, token)
             self._note(db, actor, "enrol", None, token)

@@ -78,15 +78,15 @@ class Member:
     def problems(self) -> list[str]:
         """What is wrong with the cluster, as far as this process can tell."""
         found = [] if self.cluster.is_connected else [f"No server of {self.cluster.address} can be reached."]
-        waiting_s, reports = self.store.waiting_s, self.log.last - self.store.flushed
-        if waiting_s > _LONG_S:
+        waiting_s, reports = self.store.waiting_s, self.log.waiting(self.store.flushed)
+        if waiting_s > _LONG_S and reports:
             partitions = len([one for one in self.lag() if one.reports])
             found.append(
                 f"No writer has put anything into the store for {waiting_s:.0f} s; {reports} reports wait, in "
                 f"{partitions} of {PARTITIONS} partitions."
             )
         writing = self.writer and self.writer.problem and f"This process cannot write: {self.writer.problem}"
-        return [*found, *(one for one in (self.log.following_problem, writing) if one)]
+        return [*found, *(one for one in (self.log.following_problem, self._ledger.problem, writing) if one)]
 
     def lag(self) -> list[Waiting]:
         """What of each partition waits for the writer, of what this process has seen."""

@@ -70,7 +70,7 @@ class WriterThread:
     def behind(self) -> int:
         """How many reports of the log the store has not, as far as this process knows."""
         store = self.store
-        return 0 if store is None else max(self._log.last - store.flushed, 0)
+        return 0 if store is None else self._log.unwritten(store.flushed)
 
     def _run(self) -> None:
         while not self._stopping.wait(_LOOK_S):

@@ -181,6 +181,10 @@ class Journal:
                     after = record.last
                     yield record
 
+    def waiting(self, flushed: int) -> int:
+        """How many reports a store lacks that has everything up to offset `flushed`."""
+        return max(self.last - flushed, 0)
+
     def prune(self, through: int) -> None:
         """Forget the reports up to offset `through`, but for those that are kept for readers.
 

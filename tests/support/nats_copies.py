@@ -27,6 +27,8 @@ def renumber(cluster: Cluster, stream: str, first: int) -> None:
         if first > 1:
             await jetstream.purge_stream(stream, seq=first)
         for message in messages:
-            await jetstream.publish(message.subject or "", message.data or b"")
+            name = (message.headers or {}).get("Nats-Msg-Id")
+            named = None if name is None else {"Nats-Msg-Id": name}
+            await jetstream.publish(message.subject or "", message.data or b"", headers=named)
 
     cluster.call(anew(), 30)

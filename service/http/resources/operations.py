@@ -138,7 +138,7 @@ class Numbers:
             ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", broker.live_bytes),
             ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
-             journal.last - store.flushed),
+             journal.waiting(store.flushed)),
             *(("loadlens_store_" + name, text, value) for name, text, value in store.sizes()),
             *(("loadlens_cluster_" + name, text, value) for name, text, value in self.cluster_sizes()),
         ):  # fmt: skip

@@ -5,8 +5,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from nats.aio.client import Client
+from nats.protocol.parser import Parser
 
-from service.cluster.connection import Arrived, Cluster, asked_again
+from service.cluster.client import Arrived
+from service.cluster.connection import Cluster, ClusterAddress, asked_again
+from tests.support.nats_cluster import RunningNats
+from tests.support.running import wait_until
 
 EVERY_S = 0.05
 
@@ -79,12 +83,42 @@ def test_what_came_last_is_raised_when_the_time_is_over() -> None:
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("waits", [0, 40])
+def test_from_a_server_that_stands_still_the_connection_goes_to_another(
+    three_nodes: RunningNats, name: str, waits: int
+) -> None:
+    """However many megabytes wait to be sent to it, and never are."""
+    cluster = Cluster(ClusterAddress.parse(three_nodes.address(name)))
+    connection = cluster.connection
+    before = connection.connected_url
+    assert before is not None
+    node = next(one for one in three_nodes.nodes if one.port == before.port)
+    lost: list[str] = []
+    cluster.on_lost.add(lambda: lost.append("lost"))
+    node.pause()
+    try:
+
+        async def send() -> None:
+            for _ in range(waits):
+                await connection.publish("nobody", bytes(1_000_000))
+
+        sending = asyncio.run_coroutine_threadsafe(send(), cluster.loop)
+        wait_until(lambda: connection.connected_url not in (None, before), "another server", 30)
+        assert lost == ["lost"]
+        sending.result(30)
+        cluster.call(connection.flush())
+    finally:
+        node.resume()
+        cluster.close()
+
+
+@pytest.mark.server
 def test_messages_come_the_same_by_the_client_s_own_way(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is gone where a release of the client has another inside."""
 
     async def received() -> list[Arrived]:
         connection, came = cluster.connection, []
-        subscription = await connection.receive("inbox.*", came.append)
+        subscription = await connection.receive("inbox.*", came.extend)
         await connection.publish("inbox.a", b"plain")
         await connection.publish("inbox.b", b"named", "answer", {"Nats-Msg-Id": "host:cpu:1", "More": "1"})
         await connection.publish("inbox.c", b"")
@@ -98,6 +132,7 @@ def test_messages_come_the_same_by_the_client_s_own_way(cluster: Cluster, monkey
 
     short = cluster.call(received())
     monkeypatch.setattr(type(cluster.connection), "_process_msg", Client._process_msg)
+    monkeypatch.setattr(cluster.connection, "_ps", Parser(cluster.connection))
     own = cluster.call(received())
     assert [(one.subject, one.reply, one.payload) for one in own] == [
         (one.subject, one.reply, one.payload) for one in short

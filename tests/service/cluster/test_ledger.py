@@ -1,7 +1,10 @@
 """The writer's ledger and the leases, on a real server of NATS."""
 
 import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+import nats.errors
 import pytest
 
 from service.cluster.connection import Cluster
@@ -107,3 +110,64 @@ def test_one_at_a_time_has_a_lease_and_the_next_gets_it(cluster: Cluster) -> Non
     wait_until(lambda: third.is_held, "the third")
     wait_until(lambda: not second.is_held, "the second to notice")
     third.stop()
+
+
+def test_a_lease_whose_answer_was_lost_is_kept(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is got, and when it is renewed: nobody else has it for a moment, nor is there none who has it."""
+    lease = Lease(cluster, "work", "process 1")
+    bucket = lease._bucket
+
+    def losing(ask: Callable[..., Awaitable[int]]) -> Callable[..., Awaitable[int]]:
+        async def lost(*arguments: Any, **named: Any) -> int:
+            await ask(*arguments, **named)
+            raise nats.errors.TimeoutError
+
+        return lost
+
+    for name in ("create", "update"):
+        with monkeypatch.context() as once:
+            once.setattr(bucket, name, losing(getattr(bucket, name)))
+            lease._ask()
+        lease._ask()
+        assert lease.is_held, name
+    other = Lease(cluster, "work", "process 2")
+    other._ask()
+    assert not other.is_held
+    lease.stop()
+    other._ask()
+    assert other.is_held
+    lease._ask()
+    assert not lease.is_held
+    other.stop()
+
+
+def test_a_lease_that_another_has_by_now_is_lost_though_an_answer_was(cluster: Cluster) -> None:
+    first, second = (Lease(cluster, "work", "process") for _ in range(2))
+    first._ask()
+    cluster.call(first._bucket.delete("work"))
+    second._ask()
+    assert second.is_held
+    first._is_unsure = True
+    first._ask()
+    assert not first.is_held
+    second.stop()
+
+
+def test_a_reader_goes_on_where_a_step_could_not_be_taken(cluster: Cluster) -> None:
+    """The next one tells all anew."""
+    told: list[int] = []
+
+    def take(ledger: Ledger) -> None:
+        told.append(ledger.values.get("flushed", 0))
+        if told[-1] == 1:
+            raise ValueError("a fault")
+
+    reader = LedgerReader(cluster, take)
+    writer = WriterLedger(cluster)
+    for number in range(3):
+        writer.put({"flushed": number})
+    reader.refresh()
+    assert told[-1] == 2
+    assert reader.problem is None
+    reader.close()
+    wait_until(lambda: reader.problem is not None, "word of it")

@@ -14,6 +14,7 @@ from service.cluster.partitions import PARTITIONS, PartitionLag, message_id, par
 from service.journal.journal import JournalFull
 from service.journal.reader import JournalReader
 from tests.support.nats_cluster import RunningNats
+from tests.support.nats_copies import renumber
 from tests.support.reports import END_MS, as_json, small
 from tests.support.running import wait_until
 
@@ -222,3 +223,47 @@ def test_what_waits_is_known_of_each_partition() -> None:
     flushed = 7
     assert waiting() == {}
     assert len(lag.waiting()) == PARTITIONS
+
+
+def test_a_report_comes_back_to_its_process_as_it_was_decoded(log: ReplicatedLog) -> None:
+    """Not decoded again; where the log had another text of the same window, as that one says."""
+    came: list[Report] = []
+
+    async def take(last: int, texts: Sequence[bytes], decoded: Sequence[Report]) -> None:
+        came.extend(decoded)
+
+    log.follow(0, take)
+    texts, decoded = reports(3)
+    log.append(texts, decoded)
+    assert all(one is sent for one, sent in zip(came, decoded, strict=True))
+    log.append(*reports(1, first=3))
+    other = decode_report(texts[0].replace(b'"18.04 LTS"', b'"20.04 LTS"'))
+    fresh = msgspec.structs.replace(other, end_timestamp=END_MS + 4000)
+    elsewhere = ReplicatedLog(log.cluster, LIMIT, 0)
+    elsewhere.append([msgspec.json.encode(fresh)], [fresh])
+    late = msgspec.structs.replace(fresh, os_version="22.04 LTS")
+    log.append([msgspec.json.encode(late)], [late])
+    wait_until(lambda: len(came) == 5, "the report of the other process")
+    assert came[-1] == fresh
+    elsewhere.close()
+
+
+@pytest.mark.parametrize(("first", "flushed"), [(4, 3), (4, 6), (1, 3), (1, 0)])
+def test_a_copy_with_other_offsets_leaves_nothing_to_wait_for(log: ReplicatedLog, first: int, flushed: int) -> None:
+    """A store that has all of the log is not behind, wherever the copy ends that is read; one that lacks some is."""
+
+    came: list[bytes] = []
+
+    async def take(last: int, texts: Sequence[bytes], decoded: Sequence[Report]) -> None:
+        came.extend(texts)
+
+    log.append(*reports(3))
+    log.follow(0, take)
+    writing = log.hand_out(0, take)
+    wait_until(lambda: log.behind == 0 and len(came) == 6, "all of the first copy, twice")
+    renumber(log.cluster, log.stream, first)
+    end = first + 2
+    wait_until(lambda: log.last == end and log.behind == 0, "all of the other copy")
+    lacking = 3 - flushed if flushed < 3 else 0
+    wait_until(lambda: (log.waiting(flushed), log.unwritten(flushed)) == (lacking, lacking), "the same by both")
+    writing.cancel()

@@ -4,6 +4,7 @@ What holds of one process too is in `tests/service/control/test_contract.py`.
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,11 +21,13 @@ from contract.report import Report, decode_report
 from service.agents.layers import ALL
 from service.agents.remote_configuration import RemoteConfiguration
 from service.cluster.connection import Cluster
+from service.control import database, sharing
 from service.control.database import ControlError
+from service.credentials.token import Made
 from service.credentials.tokens import TokenRefused
 from service.http.resources.health import unasked_tokens_look
 from tests.support.agent_states import state
-from tests.support.deciding import OPERATOR, DecidingProcesses, any_version, count_at_once, rule_of
+from tests.support.deciding import OPERATOR, DecidingProcesses, any_version, at_once, count_at_once, rule_of
 from tests.support.deciding import DecidingProcess as Process
 from tests.support.nats_cluster import RunningNats
 from tests.support.nats_copies import renumber
@@ -117,6 +120,55 @@ def test_processes_that_make_something_at_once_give_it_different_numbers(two: Si
     for thread in threads:
         thread.join()
     wait_until(lambda: two.a.annotated == two.b.annotated and len(two.a.annotated) == 40, "all annotations")
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_two_enrolment_tokens_give_one_machine_one_token(
+    two: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    """Also where one process has not heard yet of what the other did, and where the machine had one before."""
+    monkeypatch.setattr(sharing, "_CATCH_UP_S", 0.2)
+    monkeypatch.setattr(database, "_ATTEMPT_S", 0.2)
+    first, second = (
+        two.a.tokens.create(name, "enrolment", "all", expires_ms=None, actor=OPERATOR, uses=5) for name in "ab"
+    )
+    if is_known:
+        before = two.a.tokens.enrol(first.token.identity, "web-1", actor=OPERATOR)
+        two.a.tokens.revoke(before.token.id, actor=OPERATOR)
+    two.b.catch_up()
+    with two.b.control.alone():
+        # Whoever changes nothing here hears nothing of others meanwhile.
+        enrolled = two.a.tokens.enrol(first.token.identity, "web-1", actor=OPERATOR)
+        with pytest.raises(ControlError):
+            two.b.tokens.enrol(second.token.identity, "web-1", actor=OPERATOR)
+    two.b.catch_up()
+    with pytest.raises(TokenRefused, match="has a token already"):
+        two.b.tokens.enrol(second.token.identity, "web-1", actor=OPERATOR)
+    for process in (two.a, two.b):
+        valid = [one.id for one in process.tokens.all() if one.role == "agent" and one.is_valid(times.now_ms())]
+        assert valid == [enrolled.token.id]
+        assert process.opens(enrolled.text)
+
+
+def test_many_machines_that_enrol_twice_at_once_get_one_token_each(two: SimpleNamespace) -> None:
+    first, second = (
+        two.a.tokens.create(name, "enrolment", "all", expires_ms=None, actor=OPERATOR, uses=100) for name in "ab"
+    )
+    two.b.catch_up()
+    texts: list[str] = []
+
+    def enrol(process: Process, by: Made) -> None:
+        for number in range(20):
+            with contextlib.suppress(TokenRefused):
+                texts.append(process.tokens.enrol(by.token.identity, f"web-{number}", actor=OPERATOR).text)
+
+    assert at_once(lambda: enrol(two.a, first), lambda: enrol(two.b, second)) == []
+    for process in (two.a, two.b):
+        process.catch_up()
+        agents = [one for one in process.tokens.all() if one.role == "agent"]
+        assert sorted(one.scope for one in agents) == sorted(f"web-{number}" for number in range(20))
+        assert all(process.opens(text) for text in texts)
+    assert len(texts) == 20
 
 
 def test_an_enrolment_token_is_used_up_once_whoever_is_asked(two: SimpleNamespace) -> None:

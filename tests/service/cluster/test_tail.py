@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from typing import Any
 
+import msgspec
 import nats.errors
 import pytest
 from nats.js.api import StreamConfig
 
+from service.cluster import tail
 from service.cluster.connection import Cluster, ClusterAddress
 from service.cluster.delivery import Message, Remembered
 from service.cluster.tail import Tail
@@ -194,3 +197,53 @@ def test_the_copy_of_whoever_leads_is_read(three_nodes: RunningNats, name: str) 
     reader.close()
     cluster.call(cluster.jetstream.delete_stream(stream.name))
     cluster.close()
+
+
+@pytest.mark.parametrize("linger_s", [0.002, 0.05])
+def test_a_consumer_that_is_forgotten_is_made_anew(stream: Stream, linger_s: float) -> None:
+    """As of a process that stood still for long; it is not asked again and again, though nothing comes."""
+    stream.put(*"abc")
+    reader = Reader(stream.cluster, stream.name, linger_s=linger_s)
+    wait_until(lambda: reader.texts == [*"abc"], "what was there first")
+    api = stream.cluster.jetstream
+
+    async def forget() -> int:
+        for one in await api.consumers_info(stream.name):
+            await api.delete_consumer(stream.name, one.name)
+        return stream.cluster.connection.stats["out_msgs"]
+
+    before = stream.cluster.call(forget())
+    wait_until(lambda: reader.tail is not None and reader.tail.restarts == 1, "another consumer")
+    stream.put("d")
+    wait_until(lambda: reader.texts == [*"abcd"], "the next message")
+    assert reader.tail is not None and reader.tail.restarts == 1
+    assert stream.cluster.connection.stats["out_msgs"] - before < 60
+    reader.close()
+
+
+@pytest.mark.parametrize("linger_s", [0.002, 0.05])
+def test_requests_that_end_for_their_time_are_made_again(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, linger_s: float
+) -> None:
+    """With the same consumer, and nothing is missed between two."""
+    for name, batch in (("_ONE", 1), ("_MANY", 1000)):
+        request = {"batch": batch, "expires": 300_000_000, "idle_heartbeat": 100_000_000}
+        monkeypatch.setattr(tail, name, msgspec.json.encode(request))
+    asked: list[bytes] = []
+    publish = stream.cluster.connection.publish
+
+    async def counted(subject: str, payload: bytes = b"", *arguments: Any, **named: Any) -> None:
+        asked.extend([payload] * ("MSG.NEXT" in subject))
+        await publish(subject, payload, *arguments, **named)
+
+    monkeypatch.setattr(stream.cluster.connection, "publish", counted)
+    stream.put("first")
+    reader = Reader(stream.cluster, stream.name, linger_s=linger_s)
+    wait_until(lambda: reader.texts == ["first"], "the first")
+    for number in range(5):
+        before = len(asked)
+        wait_until(lambda before=before: len(asked) > before, "another request")  # type: ignore[misc]
+        stream.put(f"{number}")
+    wait_until(lambda: reader.texts == ["first", *"01234"], "all of them")
+    assert reader.tail is not None and reader.tail.restarts == 0
+    reader.close()
