@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler.loadfile import LoadFileScheduling
 
+from tests.support.chromium import ARGUMENTS
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from xdist.workermanage import WorkerController
@@ -118,8 +120,6 @@ def browser() -> "Iterator[Browser]":
     if chromium is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
-        # Where there is no GPU, doing as if there were one takes a sixth more CPU.
-        arguments = ["--headless", "--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
         browser.close()
