@@ -66,6 +66,8 @@ class OfferedLoad:
     connections: int
     warm_up_s: int
     seconds: int
+    most: int = 0
+    """Answers after which it sends no more, before its time is over; 0: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def main() -> None:
     parser.size("--seconds", 30, tiny=3, help="how long each is measured")
     parser.size("--warm-up", 3, tiny=0, help="seconds of load before each")
     parser.size("--connections", 64, tiny=8, help="that wrk keeps busy")
+    parser.size("--most", 0, tiny=200, help="answers after which it sends no more, before its time is over; 0: never")
     parser.shared("--only", "--folder", "--fleet")
     options = parser.parse()
     if not installed("wrk"):
@@ -107,7 +110,7 @@ def main() -> None:
                 continue
             outcomes[contestant.name] = None
             if installed(*contestant.needs):
-                load = OfferedLoad(options.connections, options.warm_up, options.seconds)
+                load = OfferedLoad(options.connections, options.warm_up, options.seconds, options.most)
                 outcomes[contestant.name], said = measured(contestant, Path(folder), load)
                 notes += said
     print(shown(outcomes), "", *notes, sep="\n")
@@ -222,6 +225,7 @@ def wrk(contestant: IngestContestant, server: Server, load: OfferedLoad, first_e
         "taskset", "--cpu-list", str(CLIENT_CORE), "wrk", "--threads", "1", "--connections", str(load.connections),
         "--duration", f"{load.seconds}s", "--timeout", "30s", "--script", str(_LUA), server.url, "--",
         contestant.path, contestant.content_type, str(contestant.templates), str(USERS), str(first_end),
+        str(load.most),
     ]  # fmt: skip
     used = server.cpu_seconds()
     text = run(command, load.seconds + _WRK_EXTRA_S)

@@ -28,6 +28,7 @@ def main() -> None:
     parser = Options(__doc__)
     parser.size("--seconds", 6, tiny=1, help="how long each kind is measured")
     parser.size("--connections", 64, tiny=8, help="that wrk keeps busy")
+    parser.size("--most", 0, tiny=200, help="answers after which it sends no more, before its time is over; 0: never")
     parser.size("--rounds", 2, tiny=1, help="how often each is measured")
     parser.shared("--beside", "--folder", "--fleet")
     options = parser.parse()
@@ -60,7 +61,7 @@ def _measured(
     def sent(server: Server, kind: str, seconds: int, first_end: int, *, known: bool) -> tuple[str, float, int]:
         print(f"{folder.name}: {kind} ...", file=sys.stderr)
         before = server.metrics()
-        outcome = wrk(contestant, server, OfferedLoad(options.connections, 0, seconds), first_end)
+        outcome = wrk(contestant, server, OfferedLoad(options.connections, 0, seconds, options.most), first_end)
         duplicates = server.metrics()["loadlens_reports_duplicate_total"] - before["loadlens_reports_duplicate_total"]
         if outcome.refused or outcome.broken or (duplicates > outcome.requests // 2) != known:
             raise RuntimeError(

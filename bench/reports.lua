@@ -1,10 +1,11 @@
 -- wrk's side of bench/ingest.py: one report a request, each for the next of so many users, time rising.
 --
--- Arguments: path, content type, file of templates, users, end of the first report (epoch ms).
+-- Arguments: path, content type, file of templates, users, end of the first report (epoch ms), answers after which it
+-- sends no more (0: never).
 -- A template is a body in which @USER___________@, @START______@ and @END________@ stand for the user and the times, in
 -- as many characters; templates are told apart by a byte 1. Requests are put together from parts: wrk keeps up.
 
-local requests, templates, users, first_end, window = 0, {}, 0, 0, 5000
+local requests, answers, templates, users, first_end, window = 0, 0, {}, 0, 0, 5000
 local name_of_user = {}
 
 local function parts_of(body, head)
@@ -33,6 +34,14 @@ function init(args)
       "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
       path, wrk.headers["Host"], content_type, #body)
     templates[#templates + 1] = parts_of(body, head)
+  end
+  local most = tonumber(args[6])
+  if most > 0 then
+    -- Only where it is wanted: wrk does more for each answer that is looked at.
+    response = function()
+      answers = answers + 1
+      if answers == most then wrk.thread:stop() end
+    end
   end
 end
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler.loadfile import LoadFileScheduling
 
+from tests.support.chromium import ARGUMENTS
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from xdist.workermanage import WorkerController
@@ -65,22 +67,40 @@ _LONGEST = tuple(
     name if name == _FILLED else f"tests/{name}"
     for name in (
         "service/http/test_openapi.py::test_answers_are_what_the_document_says_they_are",
-        "service/dashboard/test_other_views.py",
-        "faults/test_campaign.py",
-        "service/commands/copy/test_copy_influx.py",
-        "notebooks/test_notebooks.py",
-        "service/cluster/test_faults.py",
-        _FILLED,
-        "service/dashboard/test_host_view.py",
-        "service/dashboard/test_fleet_view.py",
-        "service/dashboard/test_pictures.py",
-        "service/http/test_hostile.py",
         "analytics/commands/test_importing.py::test_a_service_that_is_not_there_is_said",
+        "service/commands/copy/test_copy_influx.py",
+        "service/dashboard/test_other_views.py",
+        _FILLED,
+        "service/dashboard/test_fleet_view.py",
+        "notebooks/test_notebooks.py",
         "service/http/test_limits.py::test_a_request_that_is_never_finished_is_closed",
+        "faults/test_campaign.py",
+        "service/commands/copy/test_copy.py",
+        "analytics/commands/test_report.py",
+        "service/cluster/test_faults.py",
+        "service/dashboard/test_host_view.py",
+        "service/test_damage.py",
+        "service/backup/test_backup.py",
         "service/stores/influx/test_outages.py::test_while_influxdb_hangs_questions_end_and_nothing_else_waits_for_it",
-        "service/recorded/test_recorded.py",
-        "service/alerts/test_rules.py::test_a_receiver_that_fails_and_recovers_gets_each_notification",
+        "analytics/reports/test_page.py",
+        "deploy/test_proxies.py",
+        "service/commands/test_forward.py",
+        "service/commands/test_export.py",
+        "service/cluster/test_takeover.py",
+        "service/reporting/test_reports.py",
         "bench/test_benchmarks.py::test_a_benchmark_fills_every_row_of_its_tables",
+        "service/alerts/test_rules.py::test_a_receiver_that_fails_and_recovers_gets_each_notification",
+        "service/dashboard/test_pictures.py",
+        "analytics/commands/test_mcp_server.py",
+        "service/http/test_hostile.py",
+        "service/reporting/test_annotations.py",
+        "service/ingest/test_crash.py",
+        "service/test_forgetting.py",
+        "service/recorded/test_recorded.py",
+        "service/stores/embedded/test_readers.py",
+        "service/stores/test_fleet_cache.py",
+        "service/stream/test_stream_crash.py",
+        "docs/test_site.py",
     )
 )
 """What is given out first, the longest first: what is begun last should be short, or the other processes wait for it.
@@ -118,8 +138,6 @@ def browser() -> "Iterator[Browser]":
     if chromium is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
-        # Where there is no GPU, doing as if there were one takes a sixth more CPU.
-        arguments = ["--headless", "--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
         browser.close()

@@ -27,7 +27,19 @@ _DRAWN = """new Promise((resolve) => {
 _WIDTH, _HEIGHT, _PAPER_WIDTH, _SCALE, _TALLEST = 1200, 900, 690, 1.0, 16_000
 _LESS_SAFE = ("--disable-web-security", "--allow-file-access-from-files")
 """Choreographer's flags for figures of its users' own; a report shows names that come from elsewhere."""
-_FLAGS = ("--disable-background-networking", "--disable-crash-reporter", "--hide-scrollbars")
+UNUSED_FEATURES = (
+    "SpareRendererForSitePerProcess",
+    "WebUIOmniboxAimPopup",
+    "WebUIOmniboxFullPopup",
+    "WebUIOmniboxPopup",
+)
+"""Pages of Chromium's own for its address bar, and processes kept ready: a second of CPU for each new page, unseen."""
+_FLAGS = (
+    "--disable-background-networking",
+    "--disable-crash-reporter",
+    "--hide-scrollbars",
+    f"--disable-features={','.join(UNUSED_FEATURES)}",
+)
 Look = tuple[int, float]
 """Width of the window in pixels, and how many pixels of the picture each of these becomes."""
 

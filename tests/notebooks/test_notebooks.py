@@ -7,9 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +17,9 @@ from contract import times
 from tests.support import nightly_backup
 from tests.support.reports import post
 from tests.support.running import ROOT, RunningService, clean_environment
+
+if TYPE_CHECKING:
+    import nbformat
 
 pytestmark = pytest.mark.server
 
@@ -62,6 +64,8 @@ def test_the_notebook_on_processes_names_who_did_it(of_processes: str, tmp_path:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_kept_without_outputs_and_takes_parameters(path: Path) -> None:
+    import nbformat  # which takes over a second, and each process that collects tests imports this module
+
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -121,9 +125,13 @@ def _hundreds(reports: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         yield some
 
 
-def run(path: Path, source: str, folder: Path) -> nbformat.NotebookNode:
+def run(path: Path, source: str, folder: Path) -> "nbformat.NotebookNode":
     """The notebook with its outputs, none of which is a complaint."""
+    import nbformat
+
     done = folder / path.name
+    # Papermill and the kernel would take a second of CPU each for a grammar of addresses that no notebook has.
+    (folder / "rfc3987_syntax.py").write_text("raise ImportError")
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", str(path), str(done)]
     finished = subprocess.run(
         [*command, "-p", "source", source], cwd=folder, env=clean_environment(TMPDIR=str(folder)) | _python(),
@@ -136,7 +144,7 @@ def run(path: Path, source: str, folder: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def figures_of(notebook: nbformat.NotebookNode) -> list[Any]:
+def figures_of(notebook: "nbformat.NotebookNode") -> list[Any]:
     """The figures that a notebook shows."""
     kind = "application/vnd.plotly.v1+json"
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

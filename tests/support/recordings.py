@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,22 @@ from msgspec import UNSET
 from analytics.frames.frame import unpacked
 from analytics.frames.labels import LABELS
 from analytics.frames.statistics import statistic
-from contract.histogram import LINEAR, flatten
+from contract.histogram import LINEAR, Bins, flatten
 from contract.metrics import Cpu, Distribution, Metric, Quantity, Statistic
 from contract.report import OsType, Report
 from contract.summary import Summary
 
-__all__ = ["CPU", "Machine", "Recording", "Samples", "Window", "assert_quantiles", "assert_same_moments", "times_of"]
+__all__ = [
+    "CPU",
+    "Buckets",
+    "Machine",
+    "Recording",
+    "Samples",
+    "Window",
+    "assert_quantiles",
+    "assert_same_moments",
+    "times_of",
+]
 
 Samples = npt.NDArray[np.float64]
 CPU = Cpu.quantities[0]
@@ -126,44 +137,85 @@ class Recording:
         end_ms: int,
         rate_ms: int,
         group_of: Callable[[Window], str | None],
-    ) -> dict[tuple[str, int], Samples]:
+    ) -> "Buckets":
         """All samples of each group and bucket in [start, end), by group and time; None leaves a window out."""
         found: dict[tuple[str, int], list[Samples]] = defaultdict(list)
         for window in self._between(quantity, start_ms, end_ms):
             group = group_of(window)
             if group is not None:
                 found[group, window.end_ms // rate_ms * rate_ms].append(window.samples)
-        return {key: np.concatenate(found[key]) for key in sorted(found)}
+        return Buckets({key: np.concatenate(found[key]) for key in sorted(found)})
 
     def _between(self, quantity: Quantity, start_ms: int, end_ms: int) -> Iterator[Window]:
         return (one for one in self.windows if one.quantity == quantity and start_ms <= one.end_ms < end_ms)
 
 
+class Buckets(dict[tuple[str, int], Samples]):
+    """All samples of each group and bucket, and what numpy and our summary make of them, worked out once.
+
+    One suite asks many stores, in many states, the same questions.
+    """
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """How many samples each has."""
+        return [len(part) for part in self.values()]
+
+    @cached_property
+    def moments(self) -> tuple[list[float], list[float]]:
+        """The mean and the variance of each."""
+        return [part.mean() for part in self.values()], [part.var() for part in self.values()]
+
+    @cached_property
+    def extremes(self) -> tuple[list[float], list[float]]:
+        """The lowest and the highest sample of each."""
+        return [part.min() for part in self.values()], [part.max() for part in self.values()]
+
+    @cached_property
+    def quantiles(self) -> list[list[float]]:
+        """The quantiles of `SHARES`, each of all buckets."""
+        shares = [*SHARES.values()]
+        each = [np.quantile(part, shares, method="inverted_cdf").tolist() for part in self.values()]
+        return [[one[place] for one in each] for place in range(len(shares))]
+
+    def histograms(self, bins: Bins) -> list[tuple[int, int, int]]:
+        """Row, bin and count of each bin that has samples."""
+        if bins not in self._histograms:
+            counted = [Summary.of(part.tolist(), bins).histogram for part in self.values()]
+            self._histograms[bins] = [
+                (row, *entry) for row, part in enumerate(counted) for entry in sorted(part.items())
+            ]
+        return self._histograms[bins]
+
+    @cached_property
+    def _histograms(self) -> dict[Bins, list[tuple[int, int, int]]]:
+        return {}
+
+
+SHARES: dict[Statistic, float] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
 def assert_same_moments(windows: pd.DataFrame, expected: Mapping[tuple[str, int], Samples]) -> None:
     """Groups, buckets and counts are equal; means and variances equal numpy's to 1e-12."""
-    assert keys_of(windows) == list(expected)
-    samples = list(expected.values())
-    assert windows["count"].tolist() == [len(part) for part in samples]
-    np.testing.assert_allclose(windows["mean"], [part.mean() for part in samples], rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(windows["var"], [part.var() for part in samples], rtol=1e-12, atol=1e-15)
+    exact = expected if isinstance(expected, Buckets) else Buckets(expected)
+    assert keys_of(windows) == list(exact)
+    assert windows["count"].tolist() == exact.counts
+    means, variances = exact.moments
+    np.testing.assert_allclose(windows["mean"], means, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(windows["var"], variances, rtol=1e-12, atol=1e-15)
 
 
 def assert_quantiles(windows: pd.DataFrame, quantity: Quantity, expected: Mapping[tuple[str, int], Samples]) -> None:
     """Extremes and histograms are exact, quantiles within half a bin of numpy's."""
-    samples = list(expected.values())
-    assert windows["min"].tolist() == [part.min() for part in samples]
-    assert windows["max"].tolist() == [part.max() for part in samples]
+    exact = expected if isinstance(expected, Buckets) else Buckets(expected)
+    assert (windows["min"].tolist(), windows["max"].tolist()) == exact.extremes
     assert not windows["approximated"].any()
     histograms, _ = unpacked(windows)
-    counted = [Summary.of(part.tolist(), quantity.bins).histogram for part in samples]
-    entries = [(row, *entry) for row, part in enumerate(counted) for entry in sorted(part.items())]
     found = [histograms.row.tolist(), histograms.bin.tolist(), histograms.count.tolist()]
-    assert [*zip(*found, strict=True)] == entries
+    assert [*zip(*found, strict=True)] == exact.histograms(quantity.bins)
     relative, absolute = (1e-9, 1 / 128) if quantity.bounded else (0.01 + 1e-9, 0.0)
-    shares: dict[Statistic, float] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-    for name, share in shares.items():
-        exact = [np.quantile(part, share, method="inverted_cdf") for part in samples]
-        np.testing.assert_allclose(statistic(windows, name), exact, rtol=relative, atol=absolute, err_msg=name)
+    for name, values in zip(SHARES, exact.quantiles, strict=True):
+        np.testing.assert_allclose(statistic(windows, name), values, rtol=relative, atol=absolute, err_msg=name)
 
 
 def keys_of(windows: pd.DataFrame) -> list[tuple[str, int]]:

@@ -9,13 +9,13 @@ https://www.collectd.org/documentation/manpages/collectd.conf.html#plugin-csv: e
 import io
 import re
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analytics.sources.importing.fields import Field, Kind, field_of
-from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, concatenated, core_of, frame_of_readings
+from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, core_of, frame_of_pieces
 from analytics.sources.importing.samples import WHOLE, ImportFault, SetAside
 
 _NAME: Final = re.compile(r"^(?P<type>[a-z_]+)(?:-(?P<instance>.+?))?-\d{4}-\d{2}-\d{2}$")
@@ -55,7 +55,7 @@ def read_file(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
         raise ImportFault(f"expected collectd's CSV, got what cannot be read: {error}".splitlines()[0]) from None
     epoch = pd.to_numeric(table["epoch"], errors="coerce")
     end_ms = np.where(epoch.isna(), -1.0, np.floor(epoch.fillna(0) * 1000 + 1e-3)).astype(np.int64)
-    frames: list[pd.DataFrame] = []
+    pieces: list[dict[str, Any]] = []
     fields: list[Field] = []
     for column in table.columns[1:]:
         value = pd.to_numeric(table[column], errors="coerce")
@@ -64,17 +64,14 @@ def read_file(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
         if field is None or core == UNKNOWN_CORE:
             continue
         fields.append(field)
-        frames.append(
-            frame_of_readings(
-                {
-                    "user": named.host, "end_ms": end_ms,
-                    "core": core, "device": named.instance or named.type_instance, "field": len(fields) - 1,
-                    "value": value, "line": np.arange(2, len(table) + 2), "file": file,
-                }
-            )
+        pieces.append(
+            {
+                "user": named.host, "end_ms": end_ms,
+                "core": core, "device": named.instance or named.type_instance, "field": len(fields) - 1,
+                "value": value, "line": np.arange(2, len(table) + 2), "file": file,
+            }
         )  # fmt: skip
-    empty = frame_of_readings({"user": [], "end_ms": [], "value": []})
-    return Reading(concatenated(frames) if frames else empty, fields, (), round_ms=_ROUND_MS)
+    return Reading(frame_of_pieces(pieces), fields, (), round_ms=_ROUND_MS)
 
 
 def _named(path: Path) -> _Path:

@@ -42,11 +42,16 @@ def samples_of(readings: pd.DataFrame, fields: Sequence[Field], aside: SetAside)
 def unit_of(fields: Sequence[Field], readings: pd.DataFrame) -> dict[str, str]:
     """For each kind of share whose unit no name says: percent or share, told by the highest value."""
     told: dict[str, str] = {}
-    for number, field in enumerate(fields):
+    number, values = readings["field"].to_numpy(), readings["value"].to_numpy(np.float64)
+    # All fields at once: a table may have thousands of columns.
+    highs = np.full(len(fields), -np.inf)
+    np.fmax.at(highs, number, values)
+    said = np.bincount(number, minlength=len(fields))
+    finite = np.bincount(number[np.isfinite(values)], minlength=len(fields))
+    for field, highest, some, known in zip(fields, highs.tolist(), said.tolist(), finite.tolist(), strict=True):
         group = "state" if field.kind == "state" else field.target
-        values = readings["value"].to_numpy()[readings["field"].to_numpy() == number]
-        if field.unit == "guess" and len(values):
-            high = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
+        if field.unit == "guess" and some:
+            high = highest if known else 0.0
             told[group] = "percent" if high > _MAX_AS_SHARES or told.get(group) == "percent" else "share"
     return told
 

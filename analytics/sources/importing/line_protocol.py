@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from analytics.sources.importing.fields import Field, field_of
 from analytics.sources.importing.moments import milliseconds
-from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, concatenated, cores_of, frame_of_readings
+from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, cores_of, frame_of_pieces
 from analytics.sources.importing.samples import MAYBE_CUT, WHOLE, ImportFault, SetAside
 
 _LINE: Final = re.compile(
@@ -137,7 +137,7 @@ def _plain(text: str) -> str:
 def read_lines(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
     """What Telegraf's points say, or others whose fields have names that are known."""
     fields: list[Field] = []
-    frames: list[pd.DataFrame] = []
+    pieces: list[dict[str, Any]] = []
     said: list[str] = ["line protocol"]
     for points in points_of(path, file, aside).values():
         end_ms, unit = milliseconds(pa.chunked_array([pa.array(points.time, pa.int64())]), "UTC")
@@ -155,23 +155,21 @@ def read_lines(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
             if not some.any():
                 continue
             fields.append(one)
-            frames.append(
-                frame_of_readings(
-                    {
-                        "user": hosts[some].astype(str), "end_ms": end_ms[some],
-                        "core": cores[some] if points.measurement.startswith("cpu") else WHOLE,
-                        "device": device[some].astype(str), "field": len(fields) - 1, "value": value[some],
-                        "line": np.array(points.lines)[some], "file": file,
-                    }
-                )
+            pieces.append(
+                {
+                    "user": hosts[some].astype(str), "end_ms": end_ms[some],
+                    "core": cores[some] if points.measurement.startswith("cpu") else WHOLE,
+                    "device": device[some].astype(str), "field": len(fields) - 1, "value": value[some],
+                    "line": np.array(points.lines)[some], "file": file,
+                }
             )  # fmt: skip
         taken = ", ".join(known) or "nothing that is known"
         said.append(f"{points.measurement}, {len(points.lines)} points, {unit}: {taken}")
-    if not frames:
+    if not pieces:
         raise ImportFault(
             "expected Telegraf's cpu, mem, swap, system, net or diskio, got none of them: --mapping says what is what"
         )
-    return Reading(concatenated(frames), fields, said)
+    return Reading(frame_of_pieces(pieces), fields, said)
 
 
 def _host_tag(points: MeasurementPoints, hints: Hints) -> str:

@@ -31,9 +31,8 @@ from analytics.sources.importing.readings import (
     UNKNOWN_CORE,
     Hints,
     Reading,
-    concatenated,
     cores_of,
-    frame_of_readings,
+    frame_of_pieces,
 )
 from analytics.sources.importing.roles import categories_of, numbers_of
 from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside
@@ -111,7 +110,7 @@ def read_mapped(
     for line in lines[kept & (core == UNKNOWN_CORE)].tolist():
         aside.add(file, line, NO_CORE)
     kept &= core != UNKNOWN_CORE
-    frames, fields = [], []
+    pieces, fields = [], []
     said = [f"by the mapping {hints.mapping}", f"time: column {mapping.time!r}, {moments}"]
     for take in mapping.take:
         _there(table, [take.column, *take.where])
@@ -119,17 +118,15 @@ def read_mapped(
         some = np.flatnonzero(kept & _where(table, take.where) & ~np.isnan(values))
         set_numberless_aside(table[take.column], take.column, bad & kept, lines, file, aside)
         fields.append(with_sign(_field(take), take.unit, table[take.column], kept & _where(table, take.where)))
-        frames.append(
-            frame_of_readings(
-                {
-                    "user": users[some] if users is not None else mapping.host_name or hints.host_name or stem,
-                    "end_ms": end_ms[some], "core": core[some], "device": take.column, "field": len(fields) - 1,
-                    "value": values[some], "line": lines[some], "file": file,
-                }
-            )
+        pieces.append(
+            {
+                "user": users[some] if users is not None else mapping.host_name or hints.host_name or stem,
+                "end_ms": end_ms[some], "core": core[some], "device": take.column, "field": len(fields) - 1,
+                "value": values[some], "line": lines[some], "file": file,
+            }
         )  # fmt: skip
         said.append(f"{fields[-1].target} ({fields[-1].kind}): column {take.column!r}, {len(some):,} rows")
-    return Reading(concatenated(frames), fields, said)
+    return Reading(frame_of_pieces(pieces), fields, said)
 
 
 def _there(table: pa.Table, names: list[str]) -> None:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from analytics.sources.importing.fields import Field, field_of
-from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, concatenated, core_of, frame_of_readings
+from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, core_of, frame_of_pieces
 from analytics.sources.importing.samples import ImportFault, SetAside
 from contract.problems import decode_json
 
@@ -124,7 +123,7 @@ def _unescaped(text: str) -> str:
 def _reading(what: str, series: Sequence[_Told], path: Path, file: int, hints: Hints) -> Reading:
     """What series say; those of other metrics are named."""
     fields: list[Field] = []
-    frames: list[pd.DataFrame] = []
+    pieces: list[dict[str, Any]] = []
     unknown: dict[str, int] = {}
     for number, (labels, moments, values) in enumerate(series, 1):
         field = _field(labels, hints)
@@ -139,21 +138,19 @@ def _reading(what: str, series: Sequence[_Told], path: Path, file: int, hints: H
         if field not in fields:
             fields.append(field)
         user = hints.host_name or next((labels[label] for label in _HOSTS if labels.get(label)), None)
-        frames.append(
-            frame_of_readings(
-                {
-                    "user": user or path.stem, "end_ms": np.floor(moments * 1000 + 1e-3).astype(np.int64), "core": core,
-                    "device": device, "field": fields.index(field), "value": values, "line": number, "file": file,
-                }
-            )
+        pieces.append(
+            {
+                "user": user or path.stem, "end_ms": np.floor(moments * 1000 + 1e-3).astype(np.int64), "core": core,
+                "device": device, "field": fields.index(field), "value": values, "line": number, "file": file,
+            }
         )  # fmt: skip
-    if not frames:
+    if not pieces:
         names = ", ".join([*unknown][:5]) or "none"
         raise ImportFault(f"expected series such as node_cpu_seconds_total, got {names}: --metric says what they are")
-    said = [f"{what}: {len(frames)} series", "host: label " + "/".join(_HOSTS[:2])]
+    said = [f"{what}: {len(pieces)} series", "host: label " + "/".join(_HOSTS[:2])]
     said += [f"{field.target} ({field.kind})" for field in fields]
     said += [f"not taken: {name}, {count} series" for name, count in unknown.items()]
-    return Reading(concatenated(frames), fields, said)
+    return Reading(frame_of_pieces(pieces), fields, said)
 
 
 def _series(one: dict[str, Any]) -> _Told:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analytics.sources.importing.fields import Field, Unit
-from analytics.sources.importing.samples import WHOLE, Ints, repeated
+from analytics.sources.importing.samples import WHOLE, Ints
 from contract.metrics import LAST_CORE
 
 _WHOLE_NAMES: Final = frozenset({"", "all", "total", "cpu-total", "cpu_total", "_total", "-1", "cpu", "aggregate"})
@@ -56,22 +57,54 @@ class Reading:
     """What hosts run, where the file says so: kind of system and its version."""
 
 
+_NAMES: Final = ("user", "device")
+_LEFT_OUT: Final[dict[str, Any]] = {"core": WHOLE, "device": "", "field": 0, "line": 0, "file": 0}
+
+
 def frame_of_readings(columns: dict[str, Any]) -> pd.DataFrame:
     """A frame of readings; `core`, `device`, `field`, `line` and `file` may be left out, or be one for all rows."""
-    rows = len(columns["value"])
-    defaults: dict[str, Any] = {"core": WHOLE, "device": "", "field": 0, "line": 0, "file": 0}
-    made: dict[str, Any] = {}
-    for name, given in (defaults | columns).items():
-        if name == "user":
-            made[name] = (
-                repeated(given, rows) if isinstance(given, str)
-                else given if isinstance(given, pd.Categorical) else pd.Categorical(given)
-            )  # fmt: skip
-        elif name == "device":
-            made[name] = pd.Categorical([given] * rows if isinstance(given, str) else given)
-        else:
-            made[name] = np.full(rows, given) if np.isscalar(given) else np.asarray(given)
+    return frame_of_pieces([columns])
+
+
+def frame_of_pieces(pieces: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One frame of the readings of all pieces, one below the other; each piece as `frame_of_readings` takes it.
+
+    A table may have a piece for each of thousands of columns: a frame is made once and not for each of them.
+    """
+    if not pieces:
+        return frame_of_readings({"user": [], "end_ms": [], "value": []})
+    rows = [len(piece["value"]) for piece in pieces]
+    made = {}
+    for name in _LEFT_OUT | pieces[0]:
+        given = [piece.get(name, _LEFT_OUT.get(name)) for piece in pieces]
+        made[name] = _names(given, rows) if name in _NAMES else _numbers(given, rows)
     return pd.DataFrame(made)
+
+
+def _numbers(given: Sequence[Any], rows: Sequence[int]) -> npt.NDArray[Any]:
+    if all(map(np.isscalar, given)):
+        return np.repeat(np.asarray(given), rows)
+    parts = [np.full(many, one) if np.isscalar(one) else np.asarray(one) for one, many in zip(given, rows, strict=True)]
+    return np.concatenate(parts)
+
+
+def _names(given: Sequence[Any], rows: Sequence[int]) -> Any:
+    """Names of all rows, which are one text or a column each; their categories in order."""
+    columns = [one if isinstance(one, str | pd.Categorical) else pd.Categorical(one) for one in given]
+    if len(columns) == 1 and isinstance(columns[0], pd.Categorical):
+        return columns[0]
+    categories = sorted({name for one in columns for name in _categories(one)})
+    places = {name: place for place, name in enumerate(categories)}
+    codes = []
+    for one, many in zip(columns, rows, strict=True):
+        # A code of -1, for no name, finds the last.
+        found = np.array([*(places[name] for name in _categories(one)), -1], np.int64)
+        codes.append(np.full(many, found[0]) if isinstance(one, str) else found[one.codes])
+    return pd.Categorical.from_codes(np.concatenate(codes), dtype=pd.CategoricalDtype(categories))
+
+
+def _categories(column: str | pd.Categorical) -> list[str]:
+    return [column] if isinstance(column, str) else [*map(str, column.categories)]
 
 
 def together(readings: Sequence[Reading]) -> Reading:
@@ -80,12 +113,13 @@ def together(readings: Sequence[Reading]) -> Reading:
     if not readings:
         return Reading(frame_of_readings({"user": [], "end_ms": [], "value": []}))
     fields: list[Field] = []
-    frames = []
+    pieces = []
     for one in readings:
         fields += [known for known in one.fields if known not in fields]
         place = np.array([fields.index(known) for known in one.fields])
-        frames.append(one.readings.assign(field=place[one.readings["field"].to_numpy()]))
-    return replace(readings[0], readings=concatenated(frames), fields=fields)
+        columns = {str(name): column.array if name in _NAMES else column for name, column in one.readings.items()}
+        pieces.append(columns | {"field": place[one.readings["field"].to_numpy()]})
+    return replace(readings[0], readings=frame_of_pieces(pieces), fields=fields)
 
 
 def in_rounds(frame: pd.DataFrame, round_ms: int) -> pd.DataFrame:
@@ -98,30 +132,6 @@ def in_rounds(frame: pd.DataFrame, round_ms: int) -> pd.DataFrame:
     last = moments["end_ms"].groupby(np.cumsum(begins)).transform("max")
     placed = frame[["user", "end_ms"]].merge(moments.assign(last=last), on=["user", "end_ms"], how="left")
     return frame.assign(end_ms=placed["last"].to_numpy(np.int64))
-
-
-def concatenated(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Several frames of readings, one below the other."""
-    if len(frames) == 1:
-        return frames[0]
-    columns = {name: [frame[name] for frame in frames] for name in frames[0].columns}
-    # Each name is looked up once. That every frame has all names, pandas would do for each of them anew.
-    return pd.DataFrame({
-        name: _together(parts) if name in ("user", "device") else pd.concat(parts, ignore_index=True)
-        for name, parts in columns.items()
-    })  # fmt: skip
-
-
-def _together(parts: Sequence["pd.Series[Any]"]) -> Any:
-    """Columns of names, one below the other; the names in their order."""
-    names = sorted({str(name) for part in parts for name in part.array.categories})
-    places = {name: place for place, name in enumerate(names)}
-    codes = []
-    for part in parts:
-        # A code of -1, for no name, finds the last.
-        found = np.array([*(places[str(name)] for name in part.array.categories), -1], np.int64)
-        codes.append(found[part.array.codes])
-    return pd.Categorical.from_codes(np.concatenate(codes), dtype=pd.CategoricalDtype(names))
 
 
 def core_of(name: str) -> int:

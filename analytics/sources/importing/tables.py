@@ -4,6 +4,8 @@ Of a table there is a column of moments, one that names hosts (or the columns ar
 of cores, and values: a column for each metric (wide), or one of values beside one of names (long).
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -17,9 +19,8 @@ from analytics.sources.importing.readings import (
     UNKNOWN_CORE,
     Hints,
     Reading,
-    concatenated,
     cores_of,
-    frame_of_readings,
+    frame_of_pieces,
 )
 from analytics.sources.importing.roles import Roles, categories_of, numbers_of, roles_of, with_commas
 from analytics.sources.importing.samples import NO_MOMENT, WHOLE, ImportFault, Ints, SetAside
@@ -42,7 +43,7 @@ def read_table(table: pa.Table, lines: Ints, file: int, stem: str, hints: Hints,
         said.append(f"core: column {roles.core!r}")
         _aside(aside, file, lines[kept & (core == UNKNOWN_CORE)], NO_CORE)
         kept &= core != UNKNOWN_CORE
-    pieces: list[pd.DataFrame] = []
+    pieces: list[dict[str, Any]] = []
     fields: list[Field] = []
     names = categories_of(table[roles.name]) if roles.name is not None else None
     for column, field in roles.values.items():
@@ -53,24 +54,23 @@ def read_table(table: pa.Table, lines: Ints, file: int, stem: str, hints: Hints,
             fields.append(with_sign(_with_unit(one, hints), hints.unit, table[column], mine))
             some = np.flatnonzero(mine)
             pieces.append(
-                frame_of_readings(
-                    {
-                        "user": column if roles.hosts_are_columns else users if isinstance(users, str) else users[some],
-                        "end_ms": end_ms[some], "core": core if isinstance(core, int) else core[some],
-                        "field": len(fields) - 1, "value": values[some], "line": lines[some], "file": file,
-                        "device": one.target if one.kind in ("rate", "growth") else "",
-                    }
-                )
+                {
+                    "user": column if roles.hosts_are_columns else users if isinstance(users, str) else users[some],
+                    "end_ms": end_ms[some], "core": core if isinstance(core, int) else core[some],
+                    "field": len(fields) - 1, "value": values[some], "line": lines[some], "file": file,
+                    "device": one.target if one.kind in ("rate", "growth") else "",
+                }
             )  # fmt: skip
     if not fields:
         known = sorted(map(str, names.categories))[:5] if names is not None else []
         raise ImportFault(
             f"expected names of metrics that are known in {roles.name!r}, got {', '.join(known)}: --metric says it"
         )
-    unused = [name for name in table.column_names if name not in _used(roles)]
+    used = _used(roles)
+    unused = [name for name in table.column_names if name not in used]
     if unused:
         said.append(f"not taken: {', '.join(unused)}")
-    return Reading(concatenated(pieces), fields, said)
+    return Reading(frame_of_pieces(pieces), fields, said)
 
 
 def set_unclear_aside(end_ms: Ints, lines: Ints, file: int, aside: SetAside) -> npt.NDArray[np.bool_]:

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from mcp import Client, StdioServerParameters
 
 from analytics.cli import main
 from analytics.commands.mcp_server import page
@@ -30,6 +29,8 @@ RANGE = {"last": "1h", "end": HOUR["end"]}
 
 
 async def _ask(url: str, questions: Sequence[tuple[str, dict[str, Any]]]) -> list[Any]:
+    from mcp import Client, StdioServerParameters  # half a second, of each process that collects tests
+
     command = StdioServerParameters(
         command=sys.executable, args=["-m", "analytics", "mcp", "--url", url], env=environment(PYTHONPATH=str(ROOT)),
         cwd=ROOT,

@@ -16,7 +16,7 @@ from analytics.cli import main
 from contract import times
 from tests.support.reports import post, small
 from tests.support.running import RunningService
-from tests.support.terminals import ROOT, environment, run_on_terminal
+from tests.support.terminals import ROOT, environment, main_on_terminal
 
 SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 USER = "planetlab-1_cs_uh_edu_due_test"
@@ -166,7 +166,7 @@ def test_wrong_settings_are_said(arguments: list[str], words: str, capsys: pytes
     ],
 )
 def test_a_terminal_of_80_characters_shows_every_column(few: Path, arguments: list[str], words: str) -> None:
-    shown = run_on_terminal("http://127.0.0.1:9", *arguments, "--data", str(few), columns=80)
+    shown = main_on_terminal(main, *arguments, "--data", str(few), columns=80)
     lines = [line for line in shown.splitlines() if not line.startswith(("looking", "reading"))]
     assert words in shown
     assert max(len(line.rsplit("\r", 1)[-1]) for line in lines) <= 80

@@ -70,6 +70,12 @@ def with_cores(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 LAYOUTS = [by_day, by_rows, partly_without_histograms, with_cores]
 
 
+@pytest.fixture(scope="module", params=LAYOUTS, ids=lambda layout: layout.__name__)
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fleet in each layout, which nobody changes."""
+    return write(tmp_path_factory.mktemp("written"), request.param(FLEET))
+
+
 def both(folder: Path, monkeypatch: pytest.MonkeyPatch, ask: Any) -> tuple[Any, Any]:
     """What is answered of all at once, and file by file."""
     monkeypatch.setattr(parquet, "_MANY_ROWS", 1 << 62)
@@ -80,7 +86,6 @@ def both(folder: Path, monkeypatch: pytest.MonkeyPatch, ask: Any) -> tuple[Any, 
         return at_once, ask(files)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     "question",
     [
@@ -97,10 +102,9 @@ def both(folder: Path, monkeypatch: pytest.MonkeyPatch, ask: Any) -> tuple[Any, 
     ids=str,
 )
 def test_windows_are_the_same_file_by_file(
-    layout: Any, question: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: Path, question: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write(tmp_path, layout(FLEET))
-    at_once, merged = both(folder, monkeypatch, lambda files: files.fleet(**question))
+    at_once, merged = both(written, monkeypatch, lambda files: files.fleet(**question))
     assert len(merged)
     pd.testing.assert_frame_equal(merged, at_once, rtol=1e-12, check_categorical=False)
     assert merged.attrs == at_once.attrs

@@ -1,5 +1,6 @@
 """Whatever a store has done with its windows, its answers are those of the raw samples."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise, product
@@ -19,23 +20,17 @@ from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.stores.base import Question, Store
 from tests.service.stores.conftest import Filled
 from tests.support.five_weeks import END_MS, MACHINES, START_MS
-from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Buckets, Machine, Recording, Window, assert_quantiles, assert_same_moments
 from tests.support.stores import Place
 
+Cores = int | Literal["whole", "each"]
 RATES = ("1s", "7s", "1m", "5m", "15m", "1h", "90m", "1d", "1w", "52w")
 
 
-def ask(
-    filled: Filled,
-    user_id: str,
-    start_ms: int,
-    end_ms: int,
-    rate: str,
-    quantity: Quantity = CPU,
-    cores: int | Literal["whole", "each"] = "whole",
-) -> None:
-    """Ask for moments and for quantiles, and compare with the samples."""
-
+@functools.cache  # the same for each store, in each state
+def buckets(
+    recording: Recording, user_id: str, start: int, end: int, rate_ms: int, quantity: Quantity, cores: Cores
+) -> Buckets:
     def group_of(window: Window) -> str | None:
         if window.machine.user_id != user_id:
             return None
@@ -45,8 +40,22 @@ def ask(
             return "" if window.core is None else None
         return str(cores) if window.core == cores else None
 
+    return recording.buckets(quantity, start, end, rate_ms, group_of)
+
+
+def ask(
+    filled: Filled,
+    user_id: str,
+    start_ms: int,
+    end_ms: int,
+    rate: str,
+    quantity: Quantity = CPU,
+    cores: Cores = "whole",
+) -> None:
+    """Ask for moments and for quantiles, and compare with the samples."""
+
     rate_ms = parse_duration(rate)
-    expected = filled.recording.buckets(quantity, start_ms, end_ms, rate_ms, group_of)
+    expected = buckets(filled.recording, user_id, start_ms, end_ms, rate_ms, quantity, cores)
     for histograms in (False, True):
         question = Question(quantity, start_ms, end_ms, rate_ms, user_id, cores, histograms=histograms)
         windows = filled.store.answer(question)
