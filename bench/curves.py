@@ -20,9 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from data import ROOT
 from load import varied
+from machines import WINDOW_MS
 from options import Options, scratch
 from output import machine, number, table
-from reports import ReportedWindows, bodies, ndjson, user_name
+from reports import ReportedWindows, Shape, bodies, ndjson, user_name
 from servers import Server, answer, loadlens, settle_loadlens
 
 from contract import times
@@ -94,10 +95,21 @@ def _stored(folder: Path, windows: list[ReportedWindows], hosts: int, days: int,
         return _asked(server, connection, hosts, end, options.requests)
 
 
-def stored_on(folder: Path, windows: list[ReportedWindows], hosts: int, days: int, end: int, tree: Path = ROOT) -> None:
+def stored_on(
+    folder: Path,
+    windows: list[ReportedWindows],
+    hosts: int,
+    days: int,
+    end: int,
+    *,
+    shape: Shape = "agent",
+    tree: Path = ROOT,
+) -> None:
     """Fill the folder of a service with days of machines, until `end` in epoch ms, all of it on disk and compacted."""
     with loadlens(folder, tree=tree) as server, closing(server.connect()) as connection:
-        for batch in _batches(windows, hosts, end - days * DAY_MS + _STEP_MS, days * DAY_MS // _STEP_MS * hosts):
+        for batch in _batches(
+            windows, hosts, end - days * DAY_MS + _STEP_MS, days * DAY_MS // _STEP_MS * hosts, shape=shape
+        ):
             answer(connection, "POST", "/api/v1/metrics", batch, {"Content-Type": _NDJSON})
     settle_loadlens(folder, tree)
 
@@ -108,11 +120,11 @@ def _in_memory(
     end = times.now_ms() // HOUR_MS * HOUR_MS
     hosts = max(2, min(1000, min(options.fill) // _SERIES))
     reports = max(options.fill) // _SERIES
+    step = DAY_MS // -(-reports // hosts) // WINDOW_MS * WINDOW_MS
+    batches = _batches(windows, hosts, end - DAY_MS + step, reports, min(_BATCH, min(options.fill) // _SERIES), step)
     with loadlens(folder, "--flush-interval", "3600") as server, closing(server.connect()) as connection:
         there = 0
-        for batch in _batches(
-            windows, hosts, end - DAY_MS + _STEP_MS, reports, min(_BATCH, min(options.fill) // _SERIES)
-        ):
+        for batch in batches:
             answer(connection, "POST", "/api/v1/metrics", batch, {"Content-Type": _NDJSON})
             there += (batch.count(b"\n") + 1) * _SERIES
             if there in options.fill:
@@ -124,7 +136,7 @@ def _taken(folder: Path, windows: list[ReportedWindows], hosts: int, options: ar
     """Microseconds of a report, of so many machines that report in turn."""
     print(f"{hosts:,} machines report ...", file=sys.stderr)
     first = times.now_ms() // HOUR_MS * HOUR_MS - DAY_MS
-    batches = list(_batches(windows, hosts, first, options.reports))
+    batches = list(_batches(windows, hosts, first, options.reports, step_ms=WINDOW_MS))
     with loadlens(folder) as server, closing(server.connect()) as connection:
         began = server.cpu_seconds()
         for batch in batches:
@@ -133,12 +145,18 @@ def _taken(folder: Path, windows: list[ReportedWindows], hosts: int, options: ar
 
 
 def _batches(
-    windows: list[ReportedWindows], hosts: int, first: int, reports: int, batch: int = _BATCH
+    windows: list[ReportedWindows],
+    hosts: int,
+    first: int,
+    reports: int,
+    batch: int = _BATCH,
+    step_ms: int = _STEP_MS,
+    shape: Shape = "agent",
 ) -> Iterator[bytes]:
-    """Reports of machines in turn, a quarter of an hour from one of a machine to the next."""
+    """Reports of machines in turn, so many milliseconds from one of a machine to the next."""
     for start in range(0, reports, batch):
         yield ndjson(
-            next(bodies(windows[at % len(windows)], user_name(at % hosts), [first + at // hosts * _STEP_MS], "agent"))
+            next(bodies(windows[at % len(windows)], user_name(at % hosts), [first + at // hosts * step_ms], shape))
             for at in range(start, min(start + batch, reports))
         )
 
@@ -152,7 +170,9 @@ def _asked(server: Server, connection: HTTPConnection, hosts: int, end: int, req
             path = f"/api/v1/metrics/cpuLoadAvg/byUser/{user}?start={end - DAY_MS}&end={end}&resample_rate=15m"
             answer(connection, "GET", path, None, {})
         if counts:
-            return (server.cpu_seconds() - began) / requests * 1000
+            took = (server.cpu_seconds() - began) / requests * 1000
+            print(f"    {took:.2f} ms", file=sys.stderr)
+            return took
     raise AssertionError("not reached")
 
 

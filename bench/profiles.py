@@ -54,6 +54,8 @@ def main() -> None:
     parser.size("--seconds", 20, tiny=2, help="how long each is looked at")
     parser.size("--connections", 64, tiny=4, help="that send reports")
     parser.size("--machines", 100, tiny=2, help="whose day is stored and asked for")
+    parser.data("--shape", "agent", tiny="agent", choices=["agent", "original"],
+                help="reports as our agent sends them, or as the original's client")  # fmt: skip
     parser.data("--flames", None, tiny=None, type=Path, metavar="FOLDER", help="where to keep the stacks")
     parser.shared("--beside", "--folder", "--fleet")
     options = parser.parse()
@@ -92,7 +94,10 @@ def _part(frame: str) -> str | None:
 
 
 def _of_reports(folder: Path, tree: Path, options: argparse.Namespace) -> Counter[str]:
-    [contestant] = [one for one in contestants(folder, options.fleet) if one.name.startswith("Loadlens, our agent")]
+    [contestant] = [
+        one for one in contestants(folder, options.fleet)
+        if one.name.startswith("Loadlens,") and one.templates.stem == options.shape
+    ]  # fmt: skip
     with loadlens(folder / "reports", core=SERVER_CORE, tree=tree) as server:
         server.ask("GET", "/api/v1/users?limit=1")  # once everything is imported
         load = OfferedLoad(options.connections, 0, options.seconds + 4)
@@ -103,7 +108,7 @@ def _of_reports(folder: Path, tree: Path, options: argparse.Namespace) -> Counte
 def _of_history(folder: Path, tree: Path, options: argparse.Namespace) -> Counter[str]:
     end = times.now_ms() // HOUR_MS * HOUR_MS
     place = folder / "history"
-    stored_on(place, varied(options.fleet), options.machines, 1, end, tree)
+    stored_on(place, varied(options.fleet), options.machines, 1, end, shape=options.shape, tree=tree)
     with loadlens(place, core=SERVER_CORE, tree=tree) as server, closing(server.connect()) as connection:
         ended = threading.Event()
 
