@@ -7,6 +7,9 @@ import msgspec
 from service.cluster.client import Arrived
 
 _ID = b"\r\nNats-Msg-Id:"
+_ONLY_ID = b"NATS/1.0\r\nNats-Msg-Id: "
+"""What headers begin with that have nothing but an id, as those of reports."""
+_ID_AT = len(_ONLY_ID)
 _HEARTBEAT = b"NATS/1.0 100"
 _ACKNOWLEDGE = [b"$JS", b"ACK"]
 _TOKENS = 9
@@ -95,6 +98,8 @@ def identity_of(name: bytes) -> int:
 
 def _identity_of(message: Arrived, put_ns: bytes) -> int:
     headers = message.headers
+    if headers.startswith(_ONLY_ID) and headers.find(b"\r\n", _ID_AT) == len(headers) - 4:
+        return hash(headers[_ID_AT:-4])
     start = headers.find(_ID)
     if start < 0:
         return hash((put_ns, message.payload))

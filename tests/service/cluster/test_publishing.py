@@ -71,7 +71,8 @@ def test_what_is_only_slow_is_not_sent_again(
     finally:
         one_node.nodes[0].resume()
     assert sent[0] == 100
-    assert set(sent[1:]) == {1}
+    # It may have answered before it stood still.
+    assert set(sent[1:]) <= {1}
     assert texts_of(log) == texts
 
 
