@@ -1,6 +1,7 @@
 """Memory that nobody uses any more, given back to the system."""
 
 import ctypes
+import os
 import sys
 
 from contract.later import is_imported
@@ -15,6 +16,8 @@ def keep_little() -> None:
 
     Of itself it has eight heaps a core, and puts arrays of up to 32 MB into them once some were freed: what lives
     between them then keeps the rest. In two heaps, and arrays of 2 MiB and more each by itself, there is less of that.
+    Arrow is to take its memory there too, unless the environment says otherwise: its own allocator keeps what threads
+    other than the one that asks for it back have freed.
     """
     if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "gnu_get_libc_version"):
         return
@@ -22,6 +25,7 @@ def keep_little() -> None:
         (_M_ARENA_MAX, _ARENAS), (_M_MMAP_THRESHOLD, _MAPPED_BYTES), (_M_TRIM_THRESHOLD, _KEPT_BYTES),
     ):  # fmt: skip
         library.mallopt(name, value)
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # read when Arrow is imported
 
 
 def give_back() -> None:

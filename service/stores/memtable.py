@@ -78,7 +78,9 @@ class Memtable:
         self.last = last
         self.rows += rows
         if len(tail) >= _CHUNK and is_imported(_COLUMNS):
-            made = self._made(tail, _AT_ONCE)
+            # As many as came, so that reports of a bulk load do not lie there as objects, of which a memtable would
+            # leave the interpreter's heap in pieces.
+            made = self._made(tail, _AT_ONCE + len(reports) // _CHUNK)
             self._content = ([*pieces, *made], tail[len(made) * _CHUNK :])
 
     def _made(self, tail: list[windows.Entry], most: int | None = None) -> list[windows.SortedWindows]:

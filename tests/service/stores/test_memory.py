@@ -1,6 +1,7 @@
 """Memory that nobody uses any more."""
 
 import ctypes
+import os
 import subprocess
 import sys
 
@@ -53,3 +54,23 @@ print(library.mallinfo().hblkhd - before >= size)
 def test_large_arrays_are_by_themselves_also_after_some_were_freed() -> None:
     done = subprocess.run([sys.executable, "-c", _MAPPED], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "True\n"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="the C library of GNU"
+)
+@pytest.mark.parametrize(
+    ("said", "expected"), [({}, "system"), ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc")]
+)
+def test_arrow_takes_memory_where_it_is_given_back_unless_the_environment_says_otherwise(
+    said: dict[str, str], expected: str
+) -> None:
+    program = (
+        "from service.stores.memory import keep_little; keep_little(); import pyarrow; "
+        "print(pyarrow.default_memory_pool().backend_name)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"} | said
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120, env=environment
+    )
+    assert done.stdout == f"{expected}\n"

@@ -130,12 +130,14 @@ def test_all_machines_together_are_merged_once_and_right(filled: tuple[Memtable,
 def test_of_many_reports_at_once_pieces_are_made_once_and_every_window_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """More come at once than are made into pieces at once, so that the others wait, and are asked for meanwhile."""
+    """Those that came before a service had imported what that takes are asked for while more come."""
     monkeypatch.setattr(memtable_module, "_CHUNK", 16)
     index = SeriesIndex()
     memtable = Memtable(index, after=0)
     sent = reports(700)
-    memtable.add(500, sent[:500])
+    with monkeypatch.context() as patch:
+        patch.setattr(memtable_module, "is_imported", lambda _: False)
+        memtable.add(500, sent[:500])
     everything = rows(memtable.batches())
     assert len(everything) == memtable.rows
     before = memtable.pieces()
@@ -158,7 +160,9 @@ def test_who_asks_for_one_series_makes_few_pieces_at_a_time(monkeypatch: pytest.
     monkeypatch.setattr(memtable_module, "_CHUNK", 16)
     index = SeriesIndex()
     memtable = Memtable(index, after=0)
-    memtable.add(500, reports(500))
+    with monkeypatch.context() as patch:
+        patch.setattr(memtable_module, "is_imported", lambda _: False)
+        memtable.add(500, reports(500))
     made: list[int] = []
 
     def counted(entries: Sequence[Entry]) -> pa.RecordBatch:
@@ -172,6 +176,24 @@ def test_who_asks_for_one_series_makes_few_pieces_at_a_time(monkeypatch: pytest.
     once = made.count(16)
     memtable.pieces()
     assert made.count(16) == once
+
+
+def test_of_a_bulk_load_few_reports_stay_as_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As objects they take ten times the memory, of which the interpreter gives little back."""
+    monkeypatch.setattr(memtable_module, "_CHUNK", 16)
+    memtable = Memtable(SeriesIndex(), after=0)
+    sent = reports(1_000)
+    for last in range(100, 1_001, 100):
+        memtable.add(last, sent[last - 100 : last])
+    counted: list[int] = []
+
+    def counting(entries: Sequence[Entry]) -> pa.RecordBatch:
+        counted.append(len(entries))
+        return columns(entries)
+
+    monkeypatch.setattr(sorted_windows, "columns", counting)
+    memtable.pieces()
+    assert sum(counted) < 16
 
 
 def stream_of(index: SeriesIndex, report: Report) -> int:
