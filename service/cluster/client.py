@@ -6,6 +6,7 @@ task one by one. Here whole messages are cut out of what was read and handed on 
 one text. Where a newer release of the client has another inside, its own way is gone.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ _HEADERS = b"NATS/1.0\r\nNats-Msg-Id: %b\r\n\r\n"
 _HEADERS_SIZE = len(_HEADERS % b"")
 _AT_ONCE = 256 * 1024
 """Bytes that are handed to the connection together: the client keeps 2 MiB for a server that is slow."""
+_RETRY_S = 0.1
 _SENDS = all(hasattr(Client, name) for name in ("_send_command", "_flush_pending"))
 """Whether the client has inside what the shorter way of sending needs."""
 
@@ -81,6 +83,20 @@ class ShortClient(Client):
             if writer is not None:
                 writer.transport.abort()
         await super()._process_op_err(e)
+
+    async def _attempt_reconnect(self) -> None:
+        """Connect again, whatever goes wrong meanwhile: the client's own way ends at what it does not expect.
+
+        Such as uvloop's RuntimeError where a server dies while it is told what is subscribed to.
+        """
+        while True:
+            try:
+                await super()._attempt_reconnect()
+            except Exception:  # noqa: BLE001 - or this process would never be connected again
+                _log.warning("NATS cannot be reached again; trying anew", exc_info=True)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
 
     async def receive(self, subject: str, take: Take) -> Subscription:
         """Have `take` called with the messages of a subject, as they come."""

@@ -113,6 +113,30 @@ def test_from_a_server_that_stands_still_the_connection_goes_to_another(
 
 
 @pytest.mark.server
+def test_what_nobody_expects_does_not_end_the_way_back_to_a_server(
+    three_nodes: RunningNats, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as uvloop's error of a server that dies while it is connected to."""
+    cluster = Cluster(ClusterAddress.parse(three_nodes.address(name)))
+    connection = cluster.connection
+    begin = connection._process_connect_init
+    tries: list[int] = []
+
+    async def fail_twice() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("the handler is closed")
+        await begin()
+
+    monkeypatch.setattr(connection, "_process_connect_init", fail_twice)
+    cluster.call(connection._process_op_err(ConnectionResetError()))
+    wait_until(lambda: cluster.is_connected, "a server", 30)
+    assert len(tries) == 3
+    cluster.call(connection.flush())
+    cluster.close()
+
+
+@pytest.mark.server
 def test_messages_come_the_same_by_the_client_s_own_way(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is gone where a release of the client has another inside."""
 
