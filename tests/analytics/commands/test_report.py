@@ -31,6 +31,7 @@ def run(*arguments: str, folder: Path, **variables: str) -> "subprocess.Complete
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Reports on the sample of PlanetLab, and on a fleet with bad names, in several forms."""
     folder = tmp_path_factory.mktemp("reports")
+    preloaded.preload("analytics.reports.making")
     data = hostile_file(folder)
     for arguments in (
         ("fleet", "--data", str(SAMPLE), "--out", "sample.html"),
