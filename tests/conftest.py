@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,13 @@ settings.load_profile("loadlens")
 
 _PROGRAMS = ("nginx", "caddy", "influxd", "nats-server", "victoria-metrics", "chromium")
 _running: list[pytest.Item] = []
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where no test with a server is asked for, modules of such alone are not imported: a fifth of collecting."""
+    if config.option.markexpr != "not server and not slow" or collection_path.suffix != ".py":
+        return None
+    return True if "\npytestmark = pytest.mark.server\n" in collection_path.read_text(encoding="utf-8") else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,7 +1,6 @@
 """`loadlens-analytics report`, run as a person runs it."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,28 +11,27 @@ from markdown_it import MarkdownIt
 from playwright.sync_api import Browser
 
 from analytics.commands.report import file_name
+from tests.support import preloaded
 from tests.support.hostile_names import NAMES
 from tests.support.measurements import SAMPLE, hostile_file
 from tests.support.pages import opened
+from tests.support.running import ROOT, clean_environment
 
 pytestmark = pytest.mark.server
 
-ROOT = Path(__file__).parents[3]
 LARGEST = 6_000_000
 SECTIONS = ["course", "change", "load", "week", "unusual", "outlook", "sizes", "pairs", "machines", "data"]
 
 
-def run(*arguments: str, folder: Path, **variables: str) -> "subprocess.CompletedProcess[bytes]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")} | variables
-    command = [sys.executable, "-P", "-m", "analytics", "report", *arguments]
-    environment["PYTHONPATH"] = str(ROOT)
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120, check=False)
+def run(*arguments: str, folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return preloaded.run("analytics", "report", *arguments, environment=clean_environment(**variables), cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Reports on the sample of PlanetLab, and on a fleet with bad names, in several forms."""
     folder = tmp_path_factory.mktemp("reports")
+    preloaded.preload("analytics.reports.making")
     data = hostile_file(folder)
     for arguments in (
         ("fleet", "--data", str(SAMPLE), "--out", "sample.html"),
@@ -44,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         finished = run(*arguments, folder=folder)
         assert finished.returncode == 0, finished.stderr
-        assert finished.stdout == b""
+        assert finished.stdout == ""
     return folder
 
 
@@ -92,7 +90,11 @@ def test_json_holds_the_numbers_behind_the_sentences(folder: Path) -> None:
 
 
 def test_without_a_file_a_report_goes_into_a_pipe(folder: Path) -> None:
-    finished = run("user", NAMES[3], "--data", "hostile.parquet", "--last", "2d", "--format", "md", folder=folder)
+    command = [sys.executable, "-P", "-m", "analytics", "report", "user", NAMES[3], "--data", "hostile.parquet"]
+    finished = subprocess.run(
+        [*command, "--last", "2d", "--format", "md"], cwd=folder, env=clean_environment(PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE, timeout=120, check=True,
+    )  # fmt: skip
     assert finished.stdout.startswith(b"# Report on ")
     assert b"2026-03-06" in finished.stdout
 
@@ -117,7 +119,7 @@ def test_a_report_is_printed_and_photographed(folder: Path, form: str, start: by
 def test_without_a_browser_it_says_how_to_get_one(folder: Path) -> None:
     finished = run("fleet", "--data", "hostile.parquet", "--out", "x.pdf", folder=folder, PATH="/nowhere")
     assert finished.returncode == 1
-    assert b"apt-get install chromium" in finished.stderr
+    assert "apt-get install chromium" in finished.stderr
     assert not (folder / "x.pdf").exists()
 
 
@@ -150,6 +152,6 @@ def test_what_cannot_be_done_is_told_in_a_line(
 ) -> None:
     finished = run(*arguments, folder=folder)
     assert finished.returncode == code, finished.stderr
-    assert finished.stdout == b""
-    assert reason in finished.stderr.decode()
-    assert len(finished.stderr.decode().strip().splitlines()) == 1
+    assert finished.stdout == ""
+    assert reason in finished.stderr
+    assert len(finished.stderr.strip().splitlines()) == 1

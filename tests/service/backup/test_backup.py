@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.service.conftest import StartService
+from tests.support import preloaded
 from tests.support.influxd import RunningInflux
 from tests.support.reports import END_MS, as_json, entries, history, post, small
 from tests.support.running import ROOT, RunningService, clean_environment, wait_until
@@ -28,9 +29,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def run(*arguments: str | Path) -> Ended:
-    return subprocess.run(
-        command(*arguments), cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=200, check=False
-    )
+    return preloaded.run("service", *map(str, arguments), environment=clean_environment(), timeout=200)
 
 
 def backup(data_dir: Path, target: Path, *arguments: str) -> Ended:
