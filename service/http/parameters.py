@@ -65,13 +65,13 @@ WeightOf = Annotated[Weight, Meta(description="What counts the same: samples, co
 Top = Annotated[int, Meta(ge=1, le=10_000, description="Keeps so many groups, those with the highest values.")]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many entries a page has at most.")]
 After = Annotated[str, Meta(description="The `next` of the page before.")]
-UserId = Annotated[str, Meta(max_length=MAX_USER_ID, description="The id of a machine.")]
+UserId = Annotated[str, Meta(max_length=MAX_USER_ID, description="The id of a host.")]
 Pattern = Annotated[
     str, Meta(max_length=MAX_PATTERN, description="A pattern: `*`, `?`, `[ab]`, `[!ab]` as in fnmatch.")
 ]
 
 LabelsOf = Annotated[
-    str, Meta(description="Machines with labels: `role=web`, or `role=web,zone=eu-*` for all of several.")
+    str, Meta(description="Hosts with labels: `role=web`, or `role=web,zone=eu-*` for all of several.")
 ]
 
 GROUPINGS: tuple[Grouping, ...] = ("user", "os_type", "os_version")
@@ -91,7 +91,7 @@ def names_of(kind: type[Struct]) -> tuple[str, ...]:
 
 
 class HistoryParameters(Struct, kw_only=True):
-    """Values of one machine."""
+    """Values of one host."""
 
     start: Start | None = None
     end: End | None = None
@@ -120,27 +120,27 @@ class FleetParameters(Struct, kw_only=True):
 Level = str
 """One of `LEVELS`, or `label:` and the name of a label."""
 PARTS: tuple[Level, ...] = ("core", "device")
-"""Groupings that have a group for each part of each machine."""
+"""Groupings that have a group for each part of each host."""
 LEVELS: tuple[Level, ...] = ("all", *GROUPINGS, *PARTS)
 
 
 class ChoiceParameters(Struct, kw_only=True):
-    """Machines, by what they are and do."""
+    """Hosts, by what they are and do."""
 
     sort: Annotated[
-        Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of machines.")
+        Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of hosts.")
     ] = "name"
     order: Literal["asc", "desc"] = "asc"
-    q: Annotated[str, Meta(description="Machines whose names hold it.")] = ""
-    os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
+    q: Annotated[str, Meta(description="Hosts whose names hold it.")] = ""
+    os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Hosts of a system.")] | None = None
     label: LabelsOf = ""
     state: Literal["hot", "idle", "silent", "alerting"] | None = None
-    first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0
-    count: Annotated[int, Meta(ge=1, le=10**9, description="How many machines there are from it on.")] | None = None
+    first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first host in the order.")] = 0
+    count: Annotated[int, Meta(ge=1, le=10**9, description="How many hosts there are from it on.")] | None = None
 
 
 class TableParameters(ChoiceParameters, kw_only=True):
-    """Several metrics, statistics, groupings and machines."""
+    """Several metrics, statistics, groupings and hosts."""
 
     metric: Annotated[
         list[str],
@@ -165,7 +165,7 @@ class TableParameters(ChoiceParameters, kw_only=True):
     ] = msgspec.field(default_factory=lambda: ["all"])
     user: Annotated[
         list[Pattern],
-        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
+        Meta(description="Ids of hosts, patterns, or labels such as `role=web`; all hosts unless said."),
     ] = []
     start: Start | None = None
     end: End | None = None
@@ -206,7 +206,7 @@ class WhoParameters(Struct, kw_only=True):
 
 
 class UserWindowsParameters(Struct, kw_only=True):
-    """Windows of one machine."""
+    """Windows of one host."""
 
     metric: WINDOWS_METRIC = "cpuUtilization"
     start: Start | None = None
@@ -221,15 +221,15 @@ class UserWindowsParameters(Struct, kw_only=True):
 
 
 class SelectionParameters(ChoiceParameters, kw_only=True):
-    """Machines, as the fleet's picture of a metric and a range chooses them."""
+    """Hosts, as the fleet's picture of a metric and a range chooses them."""
 
     metric: WINDOWS_METRIC = "cpuUtilization"
     start: Start | None = None
     end: End | None = None
 
 
-class MachinesParameters(SelectionParameters, kw_only=True):
-    """A page of machines."""
+class HostsParameters(SelectionParameters, kw_only=True):
+    """A page of hosts."""
 
     resample_rate: (
         Annotated[
@@ -237,32 +237,32 @@ class MachinesParameters(SelectionParameters, kw_only=True):
         ]
         | None
     ) = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many machines a page has at most.")] = MAX_LIMIT
+    limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many hosts a page has at most.")] = MAX_LIMIT
     after: After | None = None
 
 
 class FleetWindowsParameters(SelectionParameters, kw_only=True):
-    """Windows of the fleet, or of the machines that its picture of the range shows."""
+    """Windows of the fleet, or of the hosts that its picture of the range shows."""
 
     resample_rate: WindowsRate = "15m"
-    by: Annotated[Literal["user"], Meta(description="Each machine by itself.")] | None = None
+    by: Annotated[Literal["user"], Meta(description="Each host by itself.")] | None = None
     user: Annotated[
         list[Pattern],
-        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
+        Meta(description="Ids of hosts, patterns, or labels such as `role=web`; all hosts unless said."),
     ] = []
     histograms: Histograms = "false"
     weight: WeightOf = "samples"
 
 
 class UsersParameters(Struct, kw_only=True):
-    """The machines that have reported."""
+    """The hosts that have reported."""
 
     user: Annotated[
         list[Pattern],
-        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
+        Meta(description="Ids of hosts, patterns, or labels such as `role=web`; all hosts unless said."),
     ] = []
     label: LabelsOf = ""
-    limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many machines a page has at most.")] = MAX_USERS
+    limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many hosts a page has at most.")] = MAX_USERS
     after: After | None = None
 
 
@@ -385,7 +385,7 @@ class ReportParameters(Struct, kw_only=True):
 class StreamParameters(Struct, kw_only=True):
     """Which reports to follow."""
 
-    user: Annotated[list[Pattern], Meta(description="Machines: ids or patterns.")] = []
+    user: Annotated[list[Pattern], Meta(description="Hosts: ids or patterns.")] = []
     os: Annotated[list[str], Meta(description="Operating systems.")] = []
     type: Annotated[list[str], Meta(description="Types of metrics.")] = []
     metric: Annotated[str, Meta(description="The metric that `above` and `below` look at.")] | None = None
@@ -397,7 +397,7 @@ class StreamParameters(Struct, kw_only=True):
 
 
 class PictureParameters(SelectionParameters, kw_only=True):
-    """All machines over time."""
+    """All hosts over time."""
 
     stat: Annotated[Literal["mean", "max", "min"], Meta(description="What is shown of each bucket.")] = "mean"
     resample_rate: Annotated[str, Meta(description="The width of a column.", extra_json_schema=_DURATION)] | None = None
@@ -412,7 +412,7 @@ class PictureParameters(SelectionParameters, kw_only=True):
 
 
 class AnalysisParameters(Struct, kw_only=True):
-    """What a method says of one machine."""
+    """What a method says of one host."""
 
     metric: WINDOWS_METRIC = "cpuUtilization"
     start: Start | None = None

@@ -56,7 +56,7 @@ class Transfer:
         self._target = target
         self._offset = offset
         self._advance = advance
-        self._machines = machines(source)
+        self._hosts = hosts(source)
         self._unflushed = 0
         self.copied = Copied()
 
@@ -147,7 +147,7 @@ class Transfer:
         if not new:
             return
         rollups = self._source.rollups(tier, new, day, day + DAY_MS)
-        self._target.add_rollups(rollups, [self._machines[user] for user in new])
+        self._target.add_rollups(rollups, [self._hosts[user] for user in new])
         self.copied.rollups[tier] = self.copied.rollups.get(tier, 0) + len(rollups.windows)
 
     def _flush(self) -> None:
@@ -184,7 +184,7 @@ def _lack_cores(source: Store, target: Store, span: DayRange, same: "pd.Series[b
     return lacking
 
 
-def machines(store: Store) -> dict[str, Machine]:
+def hosts(store: Store) -> dict[str, Machine]:
     """What a store knows of its users, by name."""
     frame = store.users()
     seen = (frame[name].dt.as_unit("ms").astype("int64").tolist() for name in ("first_seen", "last_seen"))

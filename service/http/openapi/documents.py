@@ -149,7 +149,7 @@ class WindowsDocument(Document):
 
 
 class UserDocument(Document):
-    """What a machine last said of itself."""
+    """What a host last said of itself."""
 
     user_id: str
     os_type: str
@@ -166,14 +166,14 @@ class UserDocument(Document):
 
 
 class UserPage(Document):
-    """A page of machines, by id."""
+    """A page of hosts, by id."""
 
     users: list[UserDocument]
     next: str | None
 
 
 class MachineDocument(Document):
-    """What is known of a machine, and its statistics over a range; null without samples."""
+    """What is known of a host, and its statistics over a range; null without samples."""
 
     user_id: str
     states: list[Literal["hot", "idle", "silent", "alerting"]]
@@ -189,7 +189,7 @@ class MachineDocument(Document):
 
 
 class MachinePage(Document):
-    """A page of machines, in the order that was asked for."""
+    """A page of hosts, in the order that was asked for."""
 
     machines: list[MachineDocument]
     total: int
@@ -345,7 +345,7 @@ class AlertDocument(Document):
     resolved: Instant | UnsetType | None = UNSET
     silenced: bool | UnsetType = UNSET
     who: list[Named] | UnsetType = UNSET
-    """Who used most of the machine's CPU when it fired, at most three; empty where the machine did not say so."""
+    """Who used most of the host's CPU when it fired, at most three; empty where the host did not say so."""
 
 
 class AlertPage(Document):

@@ -145,7 +145,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/fleet/machines": {
         "GET": Operation(
             tag="values",
-            query=parameters.MachinesParameters,
+            query=parameters.HostsParameters,
             answer=documents.MachinePage,
             forms=(JSON, CSV, ARROW),
             refusals=(400, 404, 406, 413, 415, 422, 503),

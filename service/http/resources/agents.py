@@ -77,7 +77,7 @@ class OneAgent:
             raise HTTPProblem(
                 falcon.HTTP_404,
                 f"No agent {user!r} is known, and nothing is set for it."
-                " DELETE /api/v1/users/... forgets a machine with its windows.",
+                " DELETE /api/v1/users/... forgets a host with its windows.",
             )
         self._rules.forget(user)
         resp.status = falcon.HTTP_204
@@ -162,7 +162,7 @@ class OneAgentsState:
                 self._admission.check_room(user, len(registry))
         except NotLetInError as error:
             raise HTTPProblem(
-                falcon.HTTP_429, "No more machines are let in.", [Problem("", str(error))],
+                falcon.HTTP_429, "No more hosts are let in.", [Problem("", str(error))],
                 headers={"Retry-After": str(_FULL_RETRY_S)},
             ) from None  # fmt: skip
         instructions = await self._remote_configuration.exchange(user, state)

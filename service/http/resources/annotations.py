@@ -36,7 +36,7 @@ class NewAnnotation(Struct, forbid_unknown_fields=True, kw_only=True):
     """Where a stretch ends."""
     tags: Annotated[list[Tag], Meta(max_length=MAX_TAGS)] = []
     user: Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)] = "*"
-    """The machines that it is about, a pattern."""
+    """The hosts that it is about, a pattern."""
 
 
 class AnnotationDocument(Struct):
@@ -65,7 +65,7 @@ class AnnotationList:
         self._annotations = annotations
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with those that touch a range, have all of some tags and are about a machine, by time."""
+        """200 with those that touch a range, have all of some tags and are about a host, by time."""
         asked = await Parameters.read(req, names_of(AnnotationsParameters), ("tag",))
         wanted = AnnotationFilter(
             start_ms=asked.take("start", parse_timestamp, None),

@@ -87,7 +87,7 @@ class ScheduleList:
             except ValueError as error:
                 raise invalid(pointer, str(error)) from None
         if timing.user is not None and not self._store.has_user(timing.user):
-            raise invalid("/user", f"expected a machine that has reported, got {timing.user!r}, which has not")
+            raise invalid("/user", f"expected a host that has reported, got {timing.user!r}, which has not")
         return timing
 
 

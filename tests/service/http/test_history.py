@@ -28,7 +28,7 @@ VALUES: dict[str, Callable[[Samples], Any]] = {
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    """Four hours of a machine with two cores, a window every minute or so."""
+    """Four hours of a host with two cores, a window every minute or so."""
     random = np.random.default_rng(1)
     recording = Recording()
     for minute in range(0, 239, 2):

@@ -41,7 +41,7 @@ USERS = ("windows a", "windows/b")
 
 @pytest.fixture(scope="module")
 def recording(client: httpx.Client) -> Recording:
-    """An hour of two machines with two cores, windows of different sizes."""
+    """An hour of two hosts with two cores, windows of different sizes."""
     recording = Recording()
     random = np.random.default_rng(3)
     for user in USERS:
@@ -103,7 +103,7 @@ def test_raw_windows_come_as_they_were_reported(client: httpx.Client, recording:
     assert "histogram" not in frame(client, USERS[0], resample_rate="raw")
 
 
-def test_the_machine_and_each_core_come_in_one_answer(client: httpx.Client, recording: Recording) -> None:
+def test_the_host_and_each_core_come_in_one_answer(client: httpx.Client, recording: Recording) -> None:
     answered = frame(client, USERS[0], resample_rate="1h", core="each")
     assert answered["core"].tolist() == [pd.NA, 0, 1]
     parts = [

@@ -58,12 +58,10 @@ def assert_holds(store: Store, recording: Recording) -> None:
             )
             assert_same_moments(windows, expected)
             assert_quantiles(windows, quantity, expected)
-    for machine in {one.machine for one in recording.windows}:
-        windows = store.answer(
-            Question(CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, machine.user_id, cores="each", histograms=True)
-        )
+    for host in {one.machine for one in recording.windows}:
+        windows = store.answer(Question(CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, host.user_id, cores="each", histograms=True))
         expected = recording.buckets(
-            CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, lambda one, machine=machine: _core(one.machine == machine, one.core)
+            CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, lambda one, host=host: _core(one.machine == host, one.core)
         )
         assert_same_moments(windows, expected)
         assert_quantiles(windows, CPU, expected)
@@ -180,10 +178,10 @@ def expired(tmp_path: Path) -> tuple[Path, Recording]:
     random = np.random.default_rng(5)
     store = EmbeddedStore(tmp_path / "source", "256MB", KEPT)
     for day in range(20):
-        for machine in (Machine("one"), Machine("two", "Windows", "11")):
+        for host in (Machine("one"), Machine("two", "Windows", "11")):
             for place in range(6):
                 end = START_MS + day * DAY_MS + place * 4000
-                recording.cpu(machine, end, random.random(3), [random.random(3), random.random(3)])
+                recording.cpu(host, end, random.random(3), [random.random(3), random.random(3)])
         store.add(len(recording.reports), recording.reports[-12:])
         store.flush()
     store.expire(START_MS + 20 * DAY_MS)
@@ -346,7 +344,7 @@ def test_the_same_folder_under_two_names_is_refused(source: Path, capsys: pytest
 def test_memory_is_bounded_by_the_page(source: Path) -> None:
     store = EmbeddedStore(source)
     store.page_rows = 64
-    users = [machine.user_id for machine in MACHINES]
+    users = [host.user_id for host in MACHINES]
     pages = [sum(map(windows_of, page)) for page in store.reports(users, BEGIN_MS, UNTIL_MS)]
     store.close()
     assert sum(pages) > 20 * 64

@@ -59,7 +59,7 @@ def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInflux]:
 
 
 def opened(influx: RunningInflux, database: str, folder: Path) -> InfluxStore:
-    """The store of a database, as a service on another machine sees it."""
+    """The store of a database, as a service on another host sees it."""
     return InfluxStore(Address.parse(influx.address(database)), Credentials(), folder)
 
 
@@ -196,7 +196,7 @@ def write_original(influx: RunningInflux, database: str) -> None:
 
 
 def original_fields(influx: RunningInflux, database: str) -> list[list[object]]:
-    """The original's fields of all points of machines, with their times."""
+    """The original's fields of all points of hosts, with their times."""
     (series,) = influx.query(f'SELECT {", ".join(FIELDS)} FROM "measurements"', database)
     values: list[list[object]] = series["values"]
     return values
