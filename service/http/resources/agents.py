@@ -27,7 +27,8 @@ from service.credentials.tokens import Tokens
 from service.http.access import is_foreign
 from service.http.authentication import actor_of, identity_of
 from service.http.listing import flag, page_of, take_limit
-from service.http.parameters import AgentsParameters, names_of
+from service.http.operation_parameters import AgentsParameters
+from service.http.parameters import names_of
 from service.http.permissions import SLASH
 from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, read_as, read_body, text

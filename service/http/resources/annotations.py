@@ -15,7 +15,8 @@ from contract.times import format_instant, parse_timestamp
 from service.annotations import Annotation, AnnotationFilter, Annotations, ListPosition
 from service.http.authentication import actor_of
 from service.http.listing import one_of, take_limit
-from service.http.parameters import AnnotationsParameters, names_of
+from service.http.operation_parameters import AnnotationsParameters
+from service.http.parameters import names_of
 from service.http.problems import HTTPProblem, invalid
 from service.http.requests import Parameters, read_as
 

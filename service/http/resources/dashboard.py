@@ -25,7 +25,8 @@ from service.dashboard.matrix import FleetCache, Shown
 from service.http.buckets import fitting_rate
 from service.http.encoding import preferred
 from service.http.listing import firing_alerts, one_of, take_selection, whole_number
-from service.http.parameters import AnalysisParameters, PictureParameters, names_of
+from service.http.operation_parameters import AnalysisParameters, PictureParameters
+from service.http.parameters import names_of
 from service.http.problems import HTTPProblem, invalid
 from service.http.queries import ask, check_user, gone, named_metric
 from service.http.requests import Parameters, duration, read_json, text

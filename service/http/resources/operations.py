@@ -21,7 +21,8 @@ from service.control.audit import Audit
 from service.control.database import ControlDatabase
 from service.http.answers import AUDIT_BEFORE, warn_of
 from service.http.listing import take_limit, whole_number
-from service.http.parameters import AuditParameters, names_of
+from service.http.operation_parameters import AuditParameters
+from service.http.parameters import names_of
 from service.http.request_log import RequestLog
 from service.http.requests import Parameters
 from service.http.requests import text as a_text

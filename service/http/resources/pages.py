@@ -18,8 +18,9 @@ from service.credentials.tokens import Tokens
 from service.http.answers import preferred
 from service.http.authentication import identity_of
 from service.http.buckets import zone_of
+from service.http.operation_parameters import ReportParameters
 from service.http.pages import environment
-from service.http.parameters import ReportParameters, names_of
+from service.http.parameters import names_of
 from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, duration
 from service.reporting.maker import ReportFailed, ReportMaker, TooManyReports

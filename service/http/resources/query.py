@@ -27,7 +27,8 @@ from service.forgetting import Forgetting
 from service.http.answers import form_of, send
 from service.http.authentication import actor_of, identity_of
 from service.http.listing import labels, take_limit
-from service.http.parameters import MAX_USERS, UsersParameters, names_of
+from service.http.operation_parameters import UsersParameters
+from service.http.parameters import MAX_USERS, names_of
 from service.http.problems import HTTPProblem, invalid
 from service.http.queries import (
     ask,

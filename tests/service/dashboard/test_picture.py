@@ -214,7 +214,7 @@ def test_a_large_fleet_is_not_read_more_finely_than_it_reports(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("days", "machines", "columns", "expected"),
+    ("days", "hosts", "columns", "expected"),
     [
         (7, 100, 400, 30 * MINUTE_MS), (7, 10_000, 400, HOUR_MS), (1, 10_000, 400, STEP_MS),
         (3, 10_000, 400, HOUR_MS), (30, 10_000, 400, 2 * HOUR_MS), (365, 10_000, 400, DAY_MS),

@@ -71,7 +71,7 @@ export function open(root) {
   }
 
   /** The hosts that are compared: of those chosen the ones with the label; where none is chosen, the hottest with it. */
-  async function compared(named, { start, end }, signal) {
+  async function toCompare(named, { start, end }, signal) {
     const of = get("label");
     if (!of) {
       fill(note);
@@ -106,7 +106,7 @@ export function open(root) {
     const named = metricOf(), { start, end } = range();
     let wanted;
     try {
-      wanted = await compared(named, { start, end }, signal);
+      wanted = await toCompare(named, { start, end }, signal);
     } catch (problem) {
       if (problem.name === "AbortError") throw problem;
       chart.fail(problem.message);
