@@ -1,1 +1,1 @@
-"""Beyond one machine: the log of reports, the ledger of the writer and leases, kept by NATS JetStream."""
+"""Beyond one host: the log of reports, the ledger of the writer and leases, kept by NATS JetStream."""

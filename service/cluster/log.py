@@ -1,6 +1,6 @@
 """The replicated log: accepted reports on the disks of a quorum, in order, before they are acknowledged.
 
-One stream of JetStream has all reports; their sequence in it is the offset that the journal of one machine would give.
+One stream of JetStream has all reports; their sequence in it is the offset that the journal of one host would give.
 A report's subject is its host's partition, and its message id says host, metric types and end of window: sent again to
 any process within the stream's duplicate window, it is stored once.
 """

@@ -19,7 +19,7 @@ from deploy.grafana.__main__ import DASHBOARDS, FOLDER, as_json
 from service.commands.demo import main as demo
 from tests.deploy.test_compose import SERVICES
 from tests.support.influxd import RunningInflux, need
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
@@ -150,13 +150,13 @@ def record(now_ms: int) -> Recording:
     random = np.random.default_rng(7)
     recording = Recording()
     for end in range(now_ms - 3 * HOUR_MS, now_ms, MINUTE_MS):
-        for host, low in ((Machine(HOSTILE), 0.2), (Machine("saturated", "Windows", "11"), 0.93)):
+        for host, low in ((Host(HOSTILE), 0.2), (Host("saturated", "Windows", "11"), 0.93)):
             if host.user_id == HOSTILE and end > now_ms - HOUR_MS:
                 continue
             recording.cpu(host, end, random.uniform(low, 1, 20), [random.uniform(low, 1, 20) for _ in range(2)])
         for kind in (Memory, Swap, Disk, Network, Load):
             samples = {one.attribute: random.uniform(0.1, 0.9, 5) for one in kind.quantities}
-            recording.other(Machine("saturated", "Windows", "11"), end, kind, samples)
+            recording.other(Host("saturated", "Windows", "11"), end, kind, samples)
     return recording
 
 
@@ -187,7 +187,7 @@ def query_of(title: str) -> str:
 
 def test_one_host_can_be_chosen_whatever_its_name(filled: Filled) -> None:
     windows = record(filled.now_ms).windows
-    samples = sum(len(one.samples) for one in windows if one.machine.user_id == HOSTILE and one.core is None)
+    samples = sum(len(one.samples) for one in windows if one.host.user_id == HOSTILE and one.core is None)
     [series] = filled.ask(query_of("Samples"), user=[HOSTILE])
     assert series["values"][0][1] == samples
 
@@ -200,7 +200,7 @@ def test_the_numbers_are_those_of_the_samples(filled: Filled) -> None:
     whole = [
         one
         for one in recording.windows
-        if one.core is None and one.machine.user_id == "saturated" and one.quantity == QUANTITIES["cpu.utilization"]
+        if one.core is None and one.host.user_id == "saturated" and one.quantity == QUANTITIES["cpu.utilization"]
     ]
     samples = np.concatenate([one.samples for one in whole if one.end_ms < over_ms])
     assert len(samples) > 170 * 20

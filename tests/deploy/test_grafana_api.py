@@ -14,7 +14,7 @@ import yaml
 from contract import times
 from contract.metrics import Disk, Memory
 from deploy.grafana_api.__main__ import DASHBOARDS, FOLDER, SOURCE, as_json
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 from tests.support.reports import post
 from tests.support.running import RunningService
 
@@ -46,7 +46,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, now_ms: int) -> Iterator[ht
     recording = Recording()
     random = np.random.default_rng(3)
     disk = ("read_bytes", "written_bytes", "reads", "writes")
-    for host in (Machine(USER), Machine("b", "Windows", "11")):
+    for host in (Host(USER), Host("b", "Windows", "11")):
         for minute in range(30):
             end_ms = now_ms - minute * 60_000 - 1000
             recording.cpu(host, end_ms, random.random(10), [random.random(10), random.random(10)])

@@ -64,12 +64,12 @@ def verify(source: Store, target: Store, span: DayRange, check: CopyCheck, advan
 def _compare_uses(source: Store, target: Store, span: DayRange, check: CopyCheck) -> None:
     """Whether the target knows as much of who used the CPU."""
     wanted, found = (store.who(UseQuestion(span.start_ms, span.end_ms, top=1)) for store in (source, target))
-    if wanted.machines:
+    if wanted.hosts:
         check.sums += 1
-        if found.seconds < wanted.seconds * (1.0 - _TOLERANCE) or found.machines < wanted.machines:
+        if found.seconds < wanted.seconds * (1.0 - _TOLERANCE) or found.hosts < wanted.hosts:
             check.differ(
-                f"who used the CPU in {wanted.seconds:.0f} s of {wanted.machines} hosts in the source, "
-                f"in {found.seconds:.0f} s of {found.machines} in the target"
+                f"who used the CPU in {wanted.seconds:.0f} s of {wanted.hosts} hosts in the source, "
+                f"in {found.seconds:.0f} s of {found.hosts} in the target"
             )
 
 

@@ -128,7 +128,7 @@ def _document(question: UseQuestion, answer: UseAnswer) -> WhoDocument:
     top = [
         WhoEntry(
             one.name, one.user, one.unit, one.command, one.cpu_s, one.at_most_s,
-            min(1.0, one.cpu_s / answer.busy_s) if answer.busy_s else 0.0, one.resident_bytes, one.machines,
+            min(1.0, one.cpu_s / answer.busy_s) if answer.busy_s else 0.0, one.resident_bytes, one.hosts,
         )
         for one in answer.top
     ]  # fmt: skip
@@ -140,7 +140,7 @@ def _document(question: UseQuestion, answer: UseAnswer) -> WhoDocument:
     ]
     return WhoDocument(
         start=format_instant(question.start_ms), end=format_instant(question.end_ms), by=question.by,
-        machines=answer.machines, seconds=answer.seconds, core_s=answer.core_s, busy_s=answer.busy_s, top=top,
+        machines=answer.hosts, seconds=answer.seconds, core_s=answer.core_s, busy_s=answer.busy_s, top=top,
         others_s=max(0.0, answer.busy_s - sum(one.cpu_s for one in answer.top)),
         any_other_at_most_s=answer.beyond_s,
         approximation="Each used at least cpu_s and at most at_most_s; a window names those that used most of it.",

@@ -31,7 +31,7 @@ def log(cluster: Cluster) -> Iterator[ReplicatedLog]:
 
 
 def reports(number: int, first: int = 0, user: str = "web-1") -> tuple[list[bytes], list[Report]]:
-    """Reports of a machine, as text and decoded."""
+    """Reports of a host, as text and decoded."""
     texts = [as_json(small(user, END_MS + 1000 * (first + place))) for place in range(number)]
     return texts, [decode_report(text) for text in texts]
 

@@ -42,7 +42,7 @@ def server(request: pytest.FixtureRequest, influx: RunningInflux, name: str) -> 
 
 @pytest.fixture
 def take_over(server: InfluxProxy, cluster: Cluster, name: str, clock: Clock, tmp_path: Path) -> Iterator[TakeOver]:
-    """Each time another process goes on, on a machine that has nothing but the ledger."""
+    """Each time another process goes on, on a host that has nothing but the ledger."""
     opened: list[InfluxStore] = []
 
     def take_over() -> InfluxStore:

@@ -16,7 +16,7 @@ from service.control.audit import Audit
 from service.control.database import ControlDatabase
 from service.dashboard.analysis import Analyst, StoreSource, Subject
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 
 DAYS = 14
 
@@ -27,8 +27,8 @@ def recorded(folder: Path, end_ms: int) -> EmbeddedStore:
     for hour in range(DAYS * 24):
         moment = end_ms - DAYS * DAY_MS + hour * HOUR_MS + HOUR_MS // 2
         load, cores = (0.8, 4) if hour < DAYS * 12 else (0.4, 8)
-        recording.cpu(Machine("grown", "Linux", "1"), moment, np.full(9, load), [np.full(9, load)] * cores)
-        recording.cpu(Machine("coreless", "Linux", "1"), moment, np.full(9, 0.4))
+        recording.cpu(Host("grown", "Linux", "1"), moment, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Host("coreless", "Linux", "1"), moment, np.full(9, 0.4))
     store = EmbeddedStore(folder)
     store.add(1, recording.reports)
     return store

@@ -19,14 +19,14 @@ pytestmark = pytest.mark.server
 
 HEAT = "Hosts over time"
 NOTHING = "\N{EN DASH}"
-MACHINES = 26 + 1 + len(HOSTILE)
+HOSTS = 26 + 1 + len(HOSTILE)
 
 
 def test_the_first_page_shows_all_hosts_over_time_without_a_complaint(
     browser: Browser, service: RunningService
 ) -> None:
     with opened(browser, service) as seen:
-        assert seen.tile("Hosts") == str(MACHINES)
+        assert seen.tile("Hosts") == str(HOSTS)
         assert seen.drawn(HEAT) > 100_000
         assert seen.page.locator(".uplot").count() == 3
         assert seen.complaints == []
@@ -234,14 +234,14 @@ def test_a_label_and_the_time_go_along_to_other_views(browser: Browser, service:
         seen.settled("/host")
         assert seen.parameters["label"] == ["role=web"] and seen.parameters["range"] == ["6h"]
         seen.go("/?label=role%3Dweb&q=nobody").page.get_by_role("link", name="Show all").first.click()
-        seen.page.wait_for_selector(f'html[data-hosts="{MACHINES}"]')
+        seen.page.wait_for_selector(f'html[data-hosts="{HOSTS}"]')
         assert "label" not in seen.parameters
 
 
 def test_the_table_of_the_heat_map_says_how_many_hosts_it_has(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
         seen.card(HEAT).get_by_role("button", name="Table", exact=True).click()
-        expect(seen.card(HEAT).locator("caption")).to_contain_text(f"{MACHINES} rows.")
+        expect(seen.card(HEAT).locator("caption")).to_contain_text(f"{HOSTS} rows.")
 
 
 def test_hosts_are_put_together_by_label(browser: Browser, service: RunningService) -> None:

@@ -27,7 +27,7 @@ from service.dashboard.matrix import FleetCache
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
 from tests.support.dashboard_fleet import HOT, STEP_MS, newest_ms, report
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 from tests.support.reports import as_json
 from tests.support.running import RunningService
 
@@ -589,8 +589,8 @@ def test_the_mean_of_a_column_weighs_hosts_by_the_cores_they_had_then(tmp_path: 
     for hour in range(8):
         load, cores = (0.8, 4) if hour < 4 else (0.4, 8)
         end_ms = first_ms + hour * HOUR_MS + HOUR_MS // 2
-        recording.cpu(Machine("x", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
-        recording.cpu(Machine("y", "Linux", "1"), end_ms, np.full(9, 0.1), [np.full(9, 0.1)] * 4)
+        recording.cpu(Host("x", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Host("y", "Linux", "1"), end_ms, np.full(9, 0.1), [np.full(9, 0.1)] * 4)
     store.add(1, recording.reports)
     rate_ms = 8 * HOUR_MS // columns
     asked = PictureQuestion(CPU, "mean", first_ms, first_ms + 8 * HOUR_MS, rate_ms, 100, 100)

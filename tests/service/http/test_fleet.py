@@ -13,18 +13,18 @@ import analytics
 from analytics.frames.statistics import values_of
 from contract.times import HOUR_MS
 from tests.service.conftest import StartService
-from tests.support.recordings import Machine, Recording, Samples
+from tests.support.recordings import Host, Recording, Samples
 from tests.support.reports import METRICS, JsonObject, post, small
 from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
 
 T0 = 1_531_396_800_000
-MACHINES = [
-    Machine("a", "Linux", "12"),
-    Machine("b", "Linux", "13"),
-    Machine("c", "Windows", "11"),
-    Machine("d", "MacOS", "13"),
+HOSTS = [
+    Host("a", "Linux", "12"),
+    Host("b", "Linux", "13"),
+    Host("c", "Windows", "11"),
+    Host("d", "MacOS", "13"),
 ]
 RANGE: dict[str, Any] = {"start": T0, "end": T0 + 4 * HOUR_MS}
 
@@ -34,7 +34,7 @@ def recording() -> Recording:
     """Hosts of different sizes and loads; the later in the alphabet, the busier."""
     random = np.random.default_rng(8)
     recording = Recording()
-    for number, host in enumerate(MACHINES):
+    for number, host in enumerate(HOSTS):
         for minute in range(0, 240, 7 + number):
             size = int(random.integers(1, 50))
             recording.cpu(
@@ -66,7 +66,7 @@ def samples_of(recording: Recording, attribute: str | None, rate_ms: int) -> dic
         RANGE["start"],
         RANGE["end"],
         rate_ms,
-        lambda one: (str(getattr(one.machine, attribute)) if attribute else "") if one.core is None else None,
+        lambda one: (str(getattr(one.host, attribute)) if attribute else "") if one.core is None else None,
     )
 
 
@@ -144,7 +144,7 @@ def test_a_metric_that_nobody_reports_has_no_entries(fleet: httpx.Client) -> Non
 def test_users_are_listed_with_what_they_said_last(fleet: httpx.Client, recording: Recording) -> None:
     users = fleet.get("/api/v1/users").json()["users"]
     assert [(user["user_id"], user["os_type"], user["os_version"]) for user in users] == [
-        (host.user_id, host.os_type, host.os_version) for host in MACHINES
+        (host.user_id, host.os_type, host.os_version) for host in HOSTS
     ]
     for user in users:
         reports = [report for report in recording.reports if report.user_id == user["user_id"]]
@@ -166,12 +166,8 @@ def unequal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     recording = Recording()
     for minute in range(0, 240, 10):
         version = "20.04" if minute < 60 else "22.04"
-        recording.cpu(
-            Machine("large", "Linux", "20.04"), T0 + minute * 60_000, np.full(30, 0.1), [np.full(30, 0.1)] * 64
-        )
-        recording.cpu(
-            Machine("small", "Linux", version), T0 + minute * 60_000, np.full(10, 0.9), [np.full(10, 0.9)] * 2
-        )
+        recording.cpu(Host("large", "Linux", "20.04"), T0 + minute * 60_000, np.full(30, 0.1), [np.full(30, 0.1)] * 64)
+        recording.cpu(Host("small", "Linux", version), T0 + minute * 60_000, np.full(10, 0.9), [np.full(10, 0.9)] * 2)
     with RunningService(tmp_path_factory.mktemp("unequal") / "data") as service:
         with service.client() as client:
             assert post(client, *recording.reports).status_code == 202
@@ -233,9 +229,9 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     for minute in range(0, 240, 10):
         load, cores = (0.8, 4) if minute < 120 else (0.4, 8)
         recording.cpu(
-            Machine("grown", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, load), [np.full(9, load)] * cores
+            Host("grown", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, load), [np.full(9, load)] * cores
         )
-        recording.cpu(Machine("small", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, 0.5), [np.full(9, 0.5)] * 2)
+        recording.cpu(Host("small", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, 0.5), [np.full(9, 0.5)] * 2)
     with RunningService(tmp_path_factory.mktemp("grown") / "data") as service:
         with service.client() as client:
             assert post(client, *recording.reports).status_code == 202
@@ -276,7 +272,7 @@ def test_a_host_that_was_seen_for_an_hour_counts_for_an_hour(weight: Any, start:
         for name, load in (("a", 0.2), ("b", 0.2), *([("brief", 1.0)] if hour == HOURS - 3 else [])):
             for minute in (5, 25, 45):
                 moment = T0 + hour * HOUR_MS + minute * 60_000
-                recording.cpu(Machine(name, "Linux", "12"), moment, np.full(9, load), [np.full(9, load)] * 2)
+                recording.cpu(Host(name, "Linux", "12"), moment, np.full(9, load), [np.full(9, load)] * 2)
     service = start()
     with service.client() as client:
         assert post(client, *recording.reports).status_code == 202

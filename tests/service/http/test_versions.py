@@ -15,7 +15,7 @@ from service.dashboard.matrix import FleetCache
 from service.http.resources.query import Fleet, QueryTables
 from service.http.versions import RangeVersions
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 
 T0 = 1_531_396_800_000 // DAY_MS * DAY_MS
 RANGE = {"start": str(T0), "end": str(T0 + HOUR_MS), "resample_rate": "1h"}
@@ -47,7 +47,7 @@ class Service:
     def report(self, user: str, end_ms: int, load: float, cores: int) -> None:
         """A window of a host."""
         recording = Recording()
-        recording.cpu(Machine(user, "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Host(user, "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
         self._sent += 1
         self.store.add(self._sent, recording.reports)
         self.versions.take(recording.reports)
