@@ -78,7 +78,7 @@ def test_a_report_is_kept_for_a_moment_and_known_by_its_etag(client: httpx.Clien
 
 def test_programs_get_findings_and_tables(client: httpx.Client) -> None:
     document = client.get("/reports/fleet", headers={"Accept": "application/json"}).json()
-    assert {row[0] for row in document["tables"]["all-hosts"]["rows"]} == {"busy", HOSTILE}
+    assert {row[0] for row in document["tables"]["all-machines"]["rows"]} == {"busy", HOSTILE}
     kinds = {finding["kind"]: finding for finding in document["findings"]}
     assert kinds["hot"]["numbers"]["names"] == ["busy"]
     assert kinds["idle"]["numbers"]["names"] == [HOSTILE]
