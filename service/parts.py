@@ -16,7 +16,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
 from service.backup.snapshots import Live, SnapshotMaker
-from service.cluster.errors import ClusterError
+from service.cluster import ClusterError
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError

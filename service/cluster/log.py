@@ -21,9 +21,9 @@ import nats.js.errors
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from contract.report import Report
+from service.cluster import ClusterError
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
 from service.cluster.delivery import Message, identity_of
-from service.cluster.errors import ClusterError
 from service.cluster.partitions import PARTITIONS, message_id, partition_of
 from service.cluster.publishing import Publisher, Sent, longest_s
 from service.cluster.tail import Tail

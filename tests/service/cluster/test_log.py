@@ -7,8 +7,8 @@ import pytest
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from contract.report import Report, decode_report
+from service.cluster import ClusterError
 from service.cluster.connection import Cluster, ClusterAddress
-from service.cluster.errors import ClusterError
 from service.cluster.log import ReplicatedLog
 from service.cluster.partitions import PARTITIONS, PartitionLag, message_id, partition_of
 from service.journal.journal import JournalFull

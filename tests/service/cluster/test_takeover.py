@@ -9,8 +9,8 @@ import pytest
 
 from analytics.sources.influx_address import Address, Credentials
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.cluster import ClusterError
 from service.cluster.connection import Cluster
-from service.cluster.errors import ClusterError
 from service.cluster.ledger import WriterLedger
 from service.ingest.takeover import Takeover
 from service.stores.base import StoreUnavailable
