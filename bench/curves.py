@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 from data import ROOT
-from load import varied
 from hosts import WINDOW_MS
+from load import varied
 from options import Options, scratch
 from output import machine, number, table
 from reports import ReportedWindows, Shape, bodies, ndjson, user_name
@@ -79,9 +79,7 @@ def _curves(folder: Path, windows: list[ReportedWindows], options: argparse.Name
     hosts = min(10, max(options.hosts))
     stored = [(days, _stored(folder / f"days-{days}", windows, hosts, days, options)) for days in options.days]
     yield Curve("A day of one host", "days stored", "ms", stored)
-    yield Curve(
-        "A day of one host", "windows in memory", "ms", list(_in_memory(folder / "memory", windows, options))
-    )
+    yield Curve("A day of one host", "windows in memory", "ms", list(_in_memory(folder / "memory", windows, options)))
     taken = [(count, _taken(folder / f"taken-{count}", windows, count, options)) for count in options.reporting]
     yield Curve("A report", "hosts that report", "us", taken)
 
