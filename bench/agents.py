@@ -3,7 +3,7 @@
     .venv/bin/python bench/agents.py [--agents 10000 30000] [--seconds 240] [--beside TREE]
 
 The service has core 0, all agents share core 1. Each has a connection of its own, and its turn within the five seconds.
-A report is that of our agent for a machine of four cores; its time is from when it was due to when its acknowledgement
+A report is that of our agent for a host of four cores; its time is from when it was due to when its acknowledgement
 was read, so what waits behind others, at the agents' side too, counts. Memory is the most
 that the service's process held that answers, looked at each second.
 """
@@ -22,8 +22,8 @@ from typing import cast
 
 import numpy as np
 import uvloop
+from hosts import WINDOW_MS
 from load import varied
-from machines import WINDOW_MS
 from options import Options, scratch, trees
 from output import machine, number, table
 from processes import CLIENT_CORE, SERVER_CORE, pin

@@ -1,7 +1,7 @@
 """The detector's constants, chosen on some groups of files and judged by others.
 
 Every candidate runs over all series once; how surprising each point was is kept, so that each threshold can be tried on
-it. A candidate is admitted by what has no labels: at most `BUDGET` false alarms a machine-day on real machines,
+it. A candidate is admitted by what has no labels: at most `BUDGET` false alarms a machine-day on real hosts,
 PlanetLab's, and `LEAST_FOUND` of those found that stick at a value, or at zero, for half a day; at most `NOISE_BUDGET`
 a week in noise that lasts some minutes. Among the admitted, the best NAB score on the files that may be looked at
 decides: the mean over a threshold and its two neighbours, so that a lucky threshold does not win.
@@ -53,8 +53,8 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """A machine's series, and where it is stopped to see whether that is found; None where it is too short."""
+class Host:
+    """A host's series, and where it is stopped to see whether that is found; None where it is too short."""
 
     time_ms: list[int]
     value: Floats
@@ -70,7 +70,7 @@ class Outcome:
     false_a_day: Floats
     noise_a_week: Floats
     found: Floats
-    """The smaller share of the machines that stick and of those that stop, 1 without any."""
+    """The smaller share of the hosts that stick and of those that stop, 1 without any."""
 
 
 Tried = tuple[Tuning, Outcome]
@@ -114,8 +114,8 @@ def verdicts(traced: Trace, tuning: Tuning, threshold: float) -> Floats:
     return said
 
 
-def machines(fleet: Path | None, every: int, first: int = 0) -> list[Machine]:
-    """Every so many of PlanetLab's machines; empty without the file."""
+def hosts(fleet: Path | None, every: int, first: int = 0) -> list[Host]:
+    """Every so many of PlanetLab's hosts; empty without the file."""
     if fleet is None or not fleet.exists():
         return []
     rows = pd.read_parquet(fleet).sort_values(["user_id", "time"], kind="stable")
@@ -126,25 +126,25 @@ def machines(fleet: Path | None, every: int, first: int = 0) -> list[Machine]:
         count = len(own)
         stops = int(rng.integers(2 * DAY, count - DAY // 2)) if count >= 3 * DAY else None
         time_ms = pd.DatetimeIndex(own["time"]).as_unit("ms").asi8.tolist()
-        found.append(Machine(time_ms, own["utilization_percent"].to_numpy(float), stops))
+        found.append(Host(time_ms, own["utilization_percent"].to_numpy(float), stops))
     return found
 
 
 def noise(seed: int, days: int = 14) -> Floats:
-    """A busy machine, 40 %, without an event."""
+    """A busy host, 40 %, without an event."""
     shocks = np.random.default_rng(seed).normal(0, 0.02, days * DAY + 3)
     return 0.4 + np.convolve(shocks, [0.4, 0.3, 0.2, 0.1], "valid")
 
 
-def stopped(machine: Machine, value: float) -> Floats:
+def stopped(host: Host, value: float) -> Floats:
     """The series with half a day at a value."""
-    assert machine.stops is not None
-    changed = machine.value.copy()
-    changed[machine.stops : machine.stops + DAY // 2] = value
+    assert host.stops is not None
+    changed = host.value.copy()
+    changed[host.stops : host.stops + DAY // 2] = value
     return changed
 
 
-def outcome(tuning: Tuning, files: Mapping[str, Labelled], fleet: Sequence[Machine]) -> Outcome:
+def outcome(tuning: Tuning, files: Mapping[str, Labelled], fleet: Sequence[Host]) -> Outcome:
     """A candidate on all series."""
     raw = {}
     for name, file in files.items():
@@ -152,27 +152,27 @@ def outcome(tuning: Tuning, files: Mapping[str, Labelled], fleet: Sequence[Machi
         traced = trace(file.time.as_unit("ms").asi8.tolist(), file.value, own)
         raw[name] = np.array([at_threshold(file, verdicts(traced, own, one), 1.0) for one in THRESHOLDS])
     false = np.zeros(len(THRESHOLDS))
-    for machine in fleet:
-        traced = trace(machine.time_ms, machine.value, tuning)
+    for host in fleet:
+        traced = trace(host.time_ms, host.value, tuning)
         false += [verdicts(traced, tuning, one).sum() for one in THRESHOLDS]
     found: tuple[list[list[bool]], list[list[bool]]] = ([], [])
-    for machine in [one for one in fleet if one.stops is not None][::3]:
-        assert machine.stops is not None
-        for hits, level in zip(found, (machine.value[machine.stops - 1], 0.0), strict=True):
-            traced = trace(machine.time_ms, stopped(machine, level), tuning)
-            near = slice(machine.stops, machine.stops + NEAR)
+    for host in [one for one in fleet if one.stops is not None][::3]:
+        assert host.stops is not None
+        for hits, level in zip(found, (host.value[host.stops - 1], 0.0), strict=True):
+            traced = trace(host.time_ms, stopped(host, level), tuning)
+            near = slice(host.stops, host.stops + NEAR)
             hits.append([bool(verdicts(traced, tuning, one)[near].any()) for one in THRESHOLDS])
     in_noise = np.zeros(len(THRESHOLDS))
     for seed in range(_NOISES):
         traced = trace(range(0, 14 * DAY * STEP_MS, STEP_MS), noise(seed), tuning)
         in_noise += [verdicts(traced, tuning, one).sum() for one in THRESHOLDS]
-    days = sum(len(machine.value) for machine in fleet) / DAY
+    days = sum(len(host.value) for host in fleet) / DAY
     shares = [np.mean(hits, axis=0) if hits else np.ones(len(THRESHOLDS)) for hits in found]
     return Outcome(raw, false / max(days, 1 / DAY), in_noise / (2 * _NOISES), np.minimum(*shares))
 
 
 def outcomes(
-    files: Mapping[str, Labelled], fleet: Sequence[Machine], candidates: Sequence[Tuning] = CANDIDATES
+    files: Mapping[str, Labelled], fleet: Sequence[Host], candidates: Sequence[Tuning] = CANDIDATES
 ) -> list[Tried]:
     """All candidates, on two cores."""
     with ProcessPoolExecutor(2) as pool:

@@ -2,11 +2,11 @@
 
     .venv/bin/python bench/compare.py
 
-Groups of PlanetLab's machines are dealt at random, at the same times, over one day and over six: they do not differ,
-and a difference should be found in 5 % of cases. Then every machine of the second group uses 5 points more. Last, a
-fleet of ten machines beside itself two weeks later, made up, with days that are better or worse for all of them.
-Beside: Welch's t-test of the hours of all machines, of the means of hours over the group, and of the means of the
-machines; the rank test of Mann and Whitney of these.
+Groups of PlanetLab's hosts are dealt at random, at the same times, over one day and over six: they do not differ,
+and a difference should be found in 5 % of cases. Then every host of the second group uses 5 points more. Last, a
+fleet of ten hosts beside itself two weeks later, made up, with days that are better or worse for all of them.
+Beside: Welch's t-test of the hours of all hosts, of the means of hours over the group, and of the means of the
+hosts; the rank test of Mann and Whitney of these.
 """
 
 from collections.abc import Callable
@@ -47,10 +47,10 @@ def main() -> None:
         names = np.unique(users)
         for size in (min(each, len(names) // 2) for each in SIZES):
             found = [found_in(dealt(frame, users, names, size, seed)) for seed in range(cases)]
-            rows.append([f"{title}, {size} machines beside {size}", *shares(found)])
+            rows.append([f"{title}, {size} hosts beside {size}", *shares(found)])
             moved = [found_in(dealt(frame, users, names, size, seed, MORE)) for seed in range(cases // 2)]
             rows.append([f"{title}, {size} beside {size} with 5 points more", *shares(moved)])
-    rows.append(["ten machines, two weeks later (made up)", *shares([found_in(later(seed)) for seed in range(cases)])])
+    rows.append(["ten hosts, two weeks later (made up)", *shares([found_in(later(seed)) for seed in range(cases)])])
     print(table(["A difference is found at 5 %", *TESTS], rows))
 
 
@@ -92,21 +92,21 @@ def shares(found: list[list[bool]]) -> list[str]:
 
 
 def by_host(frame: pd.DataFrame) -> Floats:
-    """The mean of each machine."""
+    """The mean of each host."""
     return frame.groupby(frame["user"].astype(str))["mean"].mean().to_numpy()
 
 
 def by_hour(frame: pd.DataFrame) -> Floats:
-    """The mean of all machines in each hour."""
+    """The mean of all hosts in each hour."""
     return frame.groupby(level=0)["mean"].mean().to_numpy()
 
 
 TESTS: dict[str, Test] = {
     "Loadlens": lambda one, other: float(compare(one, other)["p_value"].iloc[0]),
-    "t, hours of machines": lambda one, other: stats.ttest_ind(one["mean"], other["mean"], equal_var=False).pvalue,
+    "t, hours of hosts": lambda one, other: stats.ttest_ind(one["mean"], other["mean"], equal_var=False).pvalue,
     "t, hours of the group": lambda one, other: stats.ttest_ind(by_hour(one), by_hour(other), equal_var=False).pvalue,
-    "t, machines": lambda one, other: stats.ttest_ind(by_host(one), by_host(other), equal_var=False).pvalue,
-    "ranks, machines": lambda one, other: stats.mannwhitneyu(by_host(one), by_host(other)).pvalue,
+    "t, hosts": lambda one, other: stats.ttest_ind(by_host(one), by_host(other), equal_var=False).pvalue,
+    "ranks, hosts": lambda one, other: stats.mannwhitneyu(by_host(one), by_host(other)).pvalue,
 }
 
 

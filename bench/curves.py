@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/curves.py [--picture docs/pictures/cost-curves.svg]
 
-The question is always the same: one machine's last day at 15 minutes over HTTP, on one connection that is kept alive.
-It is asked while more machines are stored, while more days of each are, and while more windows wait in memory. Then
-reports of ever more machines come in, a thousand to a request. What is told is the CPU time of the service, which a
+The question is always the same: one host's last day at 15 minutes over HTTP, on one connection that is kept alive.
+It is asked while more hosts are stored, while more days of each are, and while more windows wait in memory. Then
+reports of ever more hosts come in, a thousand to a request. What is told is the CPU time of the service, which a
 busy machine falsifies less than the time that passes.
 """
 
@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 from data import ROOT
+from hosts import WINDOW_MS
 from load import varied
-from machines import WINDOW_MS
 from options import Options, scratch
 from output import machine, number, table
 from reports import ReportedWindows, Shape, bodies, ndjson, user_name
@@ -48,13 +48,13 @@ class Curve(NamedTuple):
 def main() -> None:
     """Measure, print a table and draw the picture where it is asked for."""
     parser = Options(__doc__)
-    parser.data("--hosts", [10, 100, 1000, 10_000], tiny=[2, 4], type=int, nargs="+", help="machines stored")
-    parser.data("--days", [1, 7, 30, 90], tiny=[1, 2], type=int, nargs="+", help="days stored of each of ten machines")
+    parser.data("--hosts", [10, 100, 1000, 10_000], tiny=[2, 4], type=int, nargs="+", help="hosts stored")
+    parser.data("--days", [1, 7, 30, 90], tiny=[1, 2], type=int, nargs="+", help="days stored of each of ten hosts")
     parser.data("--fill", [1000, 10_000, 100_000, 500_000], tiny=[50, 100], type=int, nargs="+",
                 help="windows in memory")  # fmt: skip
     parser.data("--reporting", [10, 100, 1000, 10_000, 50_000], tiny=[2, 4], type=int, nargs="+",
-                help="machines that report")  # fmt: skip
-    parser.size("--reports", 100_000, tiny=20, help="of each number of machines that report")
+                help="hosts that report")  # fmt: skip
+    parser.size("--reports", 100_000, tiny=20, help="of each number of hosts that report")
     parser.size("--requests", 200, tiny=2, help="for each point of a curve")
     parser.data("--picture", None, tiny=None, type=Path, metavar="FILE", help="where to draw the curves, as SVG")
     parser.shared("--folder", "--fleet")
@@ -75,20 +75,18 @@ def main() -> None:
 
 def _curves(folder: Path, windows: list[ReportedWindows], options: argparse.Namespace) -> Iterator[Curve]:
     stored = [(hosts, _stored(folder / f"hosts-{hosts}", windows, hosts, 1, options)) for hosts in options.hosts]
-    yield Curve("A day of one machine", "machines stored", "ms", stored)
+    yield Curve("A day of one host", "hosts stored", "ms", stored)
     hosts = min(10, max(options.hosts))
     stored = [(days, _stored(folder / f"days-{days}", windows, hosts, days, options)) for days in options.days]
-    yield Curve("A day of one machine", "days stored", "ms", stored)
-    yield Curve(
-        "A day of one machine", "windows in memory", "ms", list(_in_memory(folder / "memory", windows, options))
-    )
+    yield Curve("A day of one host", "days stored", "ms", stored)
+    yield Curve("A day of one host", "windows in memory", "ms", list(_in_memory(folder / "memory", windows, options)))
     taken = [(count, _taken(folder / f"taken-{count}", windows, count, options)) for count in options.reporting]
-    yield Curve("A report", "machines that report", "us", taken)
+    yield Curve("A report", "hosts that report", "us", taken)
 
 
 def _stored(folder: Path, windows: list[ReportedWindows], hosts: int, days: int, options: argparse.Namespace) -> float:
-    """Milliseconds of an answer where so many machines have so many days on disk."""
-    print(f"{hosts:,} machines, {days} days ...", file=sys.stderr)
+    """Milliseconds of an answer where so many hosts have so many days on disk."""
+    print(f"{hosts:,} hosts, {days} days ...", file=sys.stderr)
     end = times.now_ms() // HOUR_MS * HOUR_MS
     stored_on(folder, windows, hosts, days, end)
     with loadlens(folder) as server, closing(server.connect()) as connection:
@@ -105,7 +103,7 @@ def stored_on(
     shape: Shape = "agent",
     tree: Path = ROOT,
 ) -> None:
-    """Fill the folder of a service with days of machines, until `end` in epoch ms, all of it on disk and compacted."""
+    """Fill the folder of a service with days of hosts, until `end` in epoch ms, all of it on disk and compacted."""
     with loadlens(folder, tree=tree) as server, closing(server.connect()) as connection:
         for batch in _batches(
             windows, hosts, end - days * DAY_MS + _STEP_MS, days * DAY_MS // _STEP_MS * hosts, shape=shape
@@ -133,8 +131,8 @@ def _in_memory(
 
 
 def _taken(folder: Path, windows: list[ReportedWindows], hosts: int, options: argparse.Namespace) -> float:
-    """Microseconds of a report, of so many machines that report in turn."""
-    print(f"{hosts:,} machines report ...", file=sys.stderr)
+    """Microseconds of a report, of so many hosts that report in turn."""
+    print(f"{hosts:,} hosts report ...", file=sys.stderr)
     first = times.now_ms() // HOUR_MS * HOUR_MS - DAY_MS
     batches = list(_batches(windows, hosts, first, options.reports, step_ms=WINDOW_MS))
     with loadlens(folder) as server, closing(server.connect()) as connection:
@@ -153,7 +151,7 @@ def _batches(
     step_ms: int = _STEP_MS,
     shape: Shape = "agent",
 ) -> Iterator[bytes]:
-    """Reports of machines in turn, so many milliseconds from one of a machine to the next."""
+    """Reports of hosts in turn, so many milliseconds from one of a host to the next."""
     for start in range(0, reports, batch):
         yield ndjson(
             next(bodies(windows[at % len(windows)], user_name(at % hosts), [first + at // hosts * step_ms], shape))

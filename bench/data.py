@@ -6,7 +6,7 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
 FLEET = SHARED / "planetlab-fleet.parquet"
-"""CPU of 3,079 PlanetLab machines, six days at 5 minutes."""
+"""CPU of 3,079 PlanetLab hosts, six days at 5 minutes."""
 SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 """Some of them; ships with the project."""
 ALIBABA = SHARED / "alibaba-2018-fleet-300s.csv"

@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/disk.py [--users 20] [--days 1]
 
-Reports every 5 s of simulated machines with four cores (bench/machines.py), sent in order of time: as the original's
-client sends them (mean and variance), and as our agent does (also minimum, maximum and histogram of the machine and
+Reports every 5 s of simulated hosts with four cores (bench/hosts.py), sent in order of time: as the original's
+client sends them (mean and variance), and as our agent does (also minimum, maximum and histogram of the host and
 of each core). InfluxDB and VictoriaMetrics get the six numbers that the original keeps of each report: neither cores
 nor histograms. Counted are the blocks of the disk that files take, without logs that do not grow: the service's
 journal, which is used again, and InfluxDB's, which is emptied first.
@@ -22,7 +22,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 from data import ROOT
-from machines import ReplayedFleet
+from hosts import ReplayedFleet
 from month import Form, Month, MonthTarget, load
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
@@ -58,7 +58,7 @@ class Size:
 def main() -> None:
     """Load, settle, measure and print a table."""
     parser = Options(__doc__)
-    parser.size("--users", 20, tiny=1, help="machines that report")
+    parser.size("--users", 20, tiny=1, help="hosts that report")
     parser.size("--days", 1.0, tiny=0.1, help="how long they report")
     parser.size("--processes", 2, tiny=1, help="that load reports")
     parser.size("--steady", STEADY_S, tiny=0.5, help="seconds without a change that say that InfluxDB has compacted")
@@ -76,7 +76,7 @@ def main() -> None:
         folder = Path(scratched)
         sizes = filled(folder, month, fleet, options.processes, options.steady)
         show(month, sizes)
-        print(f"\nThe machines have the {fleet.source}.")
+        print(f"\nThe hosts have the {fleet.source}.")
         for name in _OURS:
             print(f"- {name}: {_inside(folder / name)}")
             if options.columns:
@@ -131,9 +131,7 @@ def show(month: Month, sizes: Mapping[str, Size | None]) -> None:
         else left_out(name, len(headers))
         for name, size in sizes.items()
     ]  # fmt: skip
-    print(
-        f"{month.reports:,} reports of {month.users} machines with {month.cores} cores, {month.days:g} days at 5 s.\n"
-    )
+    print(f"{month.reports:,} reports of {month.users} hosts with {month.cores} cores, {month.days:g} days at 5 s.\n")
     print(table(headers, rows))
 
 

@@ -1,9 +1,9 @@
-"""The fleet report of an export: 10,000 machines over 30 days at 1 h, 7.2 million rows in 240 Parquet files.
+"""The fleet report of an export: 10,000 hosts over 30 days at 1 h, 7.2 million rows in 240 Parquet files.
 
     .venv/bin/python bench/export.py [--users N] [--days N] [--keep DIR]
 
 The files are laid out as `loadlens-service export --rate 1h` writes them, a folder a day and eight files in it, by the
-CRC-32 of the machine's name; their windows are those of `bench/library.py`. *Seconds* are those a person waits for
+CRC-32 of the host's name; their windows are those of `bench/library.py`. *Seconds* are those a person waits for
 `loadlens-analytics report fleet --data DIR`, *CPU* is user and system time of that process, *peak MB* its memory.
 """
 
@@ -33,7 +33,7 @@ _PARTS = 8
 def main() -> None:
     """Make the export, report on it and print a table."""
     parser = Options(__doc__)
-    parser.size("--users", 10_000, tiny=20, help="machines")
+    parser.size("--users", 10_000, tiny=20, help="hosts")
     parser.size("--days", 30, tiny=16, help="how long")
     parser.size("--times", 3, tiny=1, help="of which the median is shown")
     parser.shared("--keep", "--folder")
@@ -51,7 +51,7 @@ def main() -> None:
             "loadlens-analytics report fleet", number(seconds), number(cpu),
             number(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
         )  # fmt: skip
-    print(table((f"{options.users:,} machines, {options.days} days at 1 h", "seconds", "CPU s", "peak MB"), [row]))
+    print(table((f"{options.users:,} hosts, {options.days} days at 1 h", "seconds", "CPU s", "peak MB"), [row]))
     print(f"\n{options.users * options.days * 24:,} rows, {len(files)} files, {size / 1e6:,.0f} MB of Parquet.")
 
 

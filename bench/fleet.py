@@ -1,9 +1,9 @@
-"""The mean of all machines together at 15 minutes, over a week: how it grows with their number.
+"""The mean of all hosts together at 15 minutes, over a week: how it grows with their number.
 
     .venv/bin/python bench/fleet.py [--machines 300 3079] [--every 30] [--beside TREE]
 
-Each machine reports a mean every half an hour (`--every`), one after the other; everything is flushed and compacted
-before the fleet is asked for over HTTP, on one connection that is kept alive. Then for a row of each machine, as Arrow:
+Each host reports a mean every half an hour (`--every`), one after the other; everything is flushed and compacted
+before the fleet is asked for over HTTP, on one connection that is kept alive. Then for a row of each host, as Arrow:
 its mean, p95 and change of the last day, the same again and, from one time to the next, half an hour earlier. At last
 for the mean while windows wait in memory (`--waiting`): those of the last hour, and one in a hundred from anywhere in
 the week, late. *First*: the first answer after all of these came. CPU is that of the service. With --beside TREE the
@@ -37,7 +37,7 @@ _ROWS = {"a row each, asked again,": 0, "a row each, half an hour earlier,": 30 
 _LATE = 100
 """Of so many windows that wait one is late."""
 _Window = tuple[int, int]
-"""The number of a machine, and the end of a window of it."""
+"""The number of a host, and the end of a window of it."""
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     parser = Options(__doc__)
     parser.data("--machines", [300, 3079], tiny=[3], type=int, nargs="+", help="how many report")
     parser.size("--days", 7, tiny=1, help="how long they report")
-    parser.size("--every", 30, tiny=30, help="minutes between two reports of a machine")
+    parser.size("--every", 30, tiny=30, help="minutes between two reports of a host")
     parser.size("--waiting", 500_000, tiny=300, help="windows that wait in memory at last")
     parser.size("--requests", 40, tiny=2, help="for each")
     parser.shared("--beside", "--folder")
@@ -54,25 +54,25 @@ def main() -> None:
     end = times.now_ms() // DAY_MS * DAY_MS
     rows = []
     with scratch(options) as folder:
-        for machines in options.machines:
-            for (asked, name), taken in _measured(Path(folder), machines, end, options).items():
-                label = f"{asked} of {machines:,} machines, {name}"
+        for hosts in options.machines:
+            for (asked, name), taken in _measured(Path(folder), hosts, end, options).items():
+                label = f"{asked} of {hosts:,} hosts, {name}"
                 times_ms, cpu_ms = np.array(taken).T
                 rows.append([label, *map(number, (np.median(times_ms), np.percentile(times_ms, 95), cpu_ms.mean()))])
-    print(table((f"All machines together, {options.days} days at 15m", "median ms", "p95 ms", "CPU ms each"), rows))
+    print(table((f"All hosts together, {options.days} days at 15m", "median ms", "p95 ms", "CPU ms each"), rows))
 
 
 def _measured(
-    folder: Path, machines: int, end: int, options: argparse.Namespace
+    folder: Path, hosts: int, end: int, options: argparse.Namespace
 ) -> dict[tuple[str, str], list[tuple[float, float]]]:
     """Milliseconds of each answer and of CPU for it, by what is asked and work tree."""
     start = end - options.days * DAY_MS
-    settled = _settled(machines, start, end - HOUR_MS, options.every * MINUTE_MS)
+    settled = _settled(hosts, start, end - HOUR_MS, options.every * MINUTE_MS)
     with ExitStack() as stack:
         connections, servers = {}, {}
         for name, tree in trees(options).items():
-            print(f"{name}: {machines:,} machines ...", file=sys.stderr)
-            place = folder / f"{name}-{machines}"
+            print(f"{name}: {hosts:,} hosts ...", file=sys.stderr)
+            place = folder / f"{name}-{hosts}"
             with loadlens(place, tree=tree) as server:
                 _send(server, settled)
             settle_loadlens(place, tree)
@@ -90,9 +90,9 @@ def _measured(
                 if asked in _STATISTICS:
                     spent, _ = _asked(connections[name], asked, start, end)
                 else:
-                    spent = _rows(connections[name], machines, end - _ROWS[asked] * (turn + 1))
+                    spent = _rows(connections[name], hosts, end - _ROWS[asked] * (turn + 1))
                 some.append((spent, (servers[name].cpu_seconds() - used) * 1000))
-        waiting = _waiting(machines, start, end, options.waiting)
+        waiting = _waiting(hosts, start, end, options.waiting)
         wait = f"mean, {options.waiting:,} windows in memory,"
         for name, server in servers.items():
             _send(server, waiting)
@@ -118,15 +118,15 @@ def _check(connection: HTTPConnection, start: int, end: int, windows: int) -> No
         raise RuntimeError(f"expected {windows * _SAMPLES} samples in the answer, got {sum(counts):.0f}")
 
 
-def _rows(connection: HTTPConnection, machines: int, end: int) -> float:
-    """How many milliseconds a row of each machine takes, of the day before `end`."""
+def _rows(connection: HTTPConnection, hosts: int, end: int) -> float:
+    """How many milliseconds a row of each host takes, of the day before `end`."""
     path = f"/api/v1/fleet/machines?start={end - DAY_MS}&end={end}&limit=10000"
     began = time.perf_counter()
     content = answer(connection, "GET", path, None, {"Accept": "application/vnd.apache.arrow.stream"})
     spent = (time.perf_counter() - began) * 1000
     found = pa.ipc.open_stream(content).read_all()
-    if len(found) != min(machines, 10_000) or found["p95"].null_count:
-        raise RuntimeError(f"expected a row of each of {machines} machines, got {len(found)}")
+    if len(found) != min(hosts, 10_000) or found["p95"].null_count:
+        raise RuntimeError(f"expected a row of each of {hosts} hosts, got {len(found)}")
     return spent
 
 
@@ -139,19 +139,19 @@ def _asked(connection: HTTPConnection, statistic: str, start: int, end: int) -> 
     return spent, [entry["value"] for entry in json.loads(content)["entries"]]
 
 
-def _settled(machines: int, start: int, end: int, every_ms: int) -> list[_Window]:
-    """The windows of all machines in order of time."""
+def _settled(hosts: int, start: int, end: int, every_ms: int) -> list[_Window]:
+    """The windows of all hosts in order of time."""
     firsts = range(start + 1000, end - every_ms + 1, every_ms)
-    return [(place, first + place * every_ms // machines) for first in firsts for place in range(machines)]
+    return [(place, first + place * every_ms // hosts) for first in firsts for place in range(hosts)]
 
 
-def _waiting(machines: int, start: int, end: int, count: int) -> list[_Window]:
+def _waiting(hosts: int, start: int, end: int, count: int) -> list[_Window]:
     """Windows of the last hour in order of time, and among them late ones of any time before."""
     late_ms = end - HOUR_MS - start
     return [
-        (turn % machines, start + turn // _LATE * MINUTE_MS % late_ms + 777)
+        (turn % hosts, start + turn // _LATE * MINUTE_MS % late_ms + 777)
         if turn % _LATE == 0
-        else (turn % machines, end - HOUR_MS + turn * HOUR_MS // count)
+        else (turn % hosts, end - HOUR_MS + turn * HOUR_MS // count)
         for turn in range(count)
     ]
 

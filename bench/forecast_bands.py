@@ -2,7 +2,7 @@
 
 Part of `bench/forecasts.py`. A share of values that lie in their bands is one of few things that are independent: hours
 of one forecast miss together, and forecasts of one series that overlap do. So each share has an interval of its own, by
-a bootstrap of clusters: of all forecasts of a series that begin in the same two days. Machines of one fleet that have
+a bootstrap of clusters: of all forecasts of a series that begin in the same two days. Hosts of one fleet that have
 the same bad day are not one cluster, so intervals of fleets are too narrow rather than too wide.
 
 What a group's bands hold is by chance itself, as they rest on so much past and no more: with n errors that are
@@ -188,10 +188,10 @@ def _outside(error: float, level: int) -> float:
     return law.cdf(least) + 1 - law.cdf(most)
 
 
-def made_up(machines: int, seed: int = 3) -> Iterator[tuple[str, Series]]:
+def made_up(hosts: int, seed: int = 3) -> Iterator[tuple[str, Series]]:
     """Fleets of seven kinds, three weeks each."""
     random, hours = np.random.default_rng(seed), np.arange(21 * DAY)
-    shape = (machines, len(hours))
+    shape = (hosts, len(hours))
 
     def noise(memory: float) -> Floats:
         steps = random.normal(size=shape)
@@ -199,7 +199,7 @@ def made_up(machines: int, seed: int = 3) -> Iterator[tuple[str, Series]]:
             steps[:, hour] += memory * steps[:, hour - 1]
         return steps * math.sqrt(1 - memory**2)
 
-    day = np.sin(2 * np.pi * (hours - random.uniform(0, DAY, (machines, 1))) / DAY)
+    day = np.sin(2 * np.pi * (hours - random.uniform(0, DAY, (hosts, 1))) / DAY)
     jumps = np.where(random.random(shape) < 0.01, random.normal(0, 0.2, shape), 0).cumsum(axis=1)
     batch = np.where((hours % DAY < 3) & (random.random(shape) < 0.9), 0.9, 0.05)
     working = np.where((hours // DAY) % 7 < 5, 0.3, 0.0)
@@ -217,11 +217,11 @@ def made_up(machines: int, seed: int = 3) -> Iterator[tuple[str, Series]]:
         yield f"made up, {name}", Series(values.clip(0, 1), origins)
 
 
-def of_fleet(values: Floats, machines: int) -> dict[str, Sequence[Series]]:
+def of_fleet(values: Floats, hosts: int) -> dict[str, Sequence[Series]]:
     """A fleet of five days, shape (n, 120), in eight ways: by level, by how much it varies, and a few alone."""
     random, origins = np.random.default_rng(0), (41, 52, 60, 66)
 
-    def some(rows: npt.NDArray[np.integer], most: int = machines) -> Sequence[Series]:
+    def some(rows: npt.NDArray[np.integer], most: int = hosts) -> Sequence[Series]:
         return [Series(values[random.permutation(rows)[:most]], origins)]
 
     level = np.nanmean(values, axis=1)

@@ -43,9 +43,9 @@ def main() -> None:
     parser.data("--alibaba", ALIBABA, tiny=None, type=Path, help="the data centre's file")
     parser.data("--fleet", FLEET if FLEET.exists() else SAMPLE, tiny=SAMPLE, type=Path, help="PlanetLab's file")
     parser.data("--other", NAB_OTHER, tiny=None, type=Path, help="the folder of NAB's other series")
-    parser.size("--machines", 40, tiny=4, help="machines of each group of which bands are counted")
+    parser.size("--machines", 40, tiny=4, help="hosts of each group of which bands are counted")
     parser.size("--every", 6, tiny=1000, help="hours between the moments that are forecast from")
-    parser.size("--part", 1, tiny=100, help="measure durations with this part of the machines")
+    parser.size("--part", 1, tiny=100, help="measure durations with this part of the hosts")
     options = parser.parse()
     print(machine() + "\n")
     series = hourly(options.alibaba)
@@ -185,15 +185,15 @@ def fleet_intervals(fleet: pd.DataFrame) -> str:
     rows = []
     for name, parts in splits(fleet).items():
         began = time.perf_counter()
-        covered, machines = [], 0
+        covered, hosts = [], 0
         for past, actual, start, horizon in parts:
             predicted = forecast(past, horizon, rate="1h" if "hourly" in name else "5m", start=start).frame
-            machines += predicted["user"].nunique()
+            hosts += predicted["user"].nunique()
             covered.append(compared(predicted, actual))
         all_ = pd.concat(covered)
         seconds = time.perf_counter() - began
         rows.append(
-            [name, f"{machines:,}", f"{all_['in_80'].mean():.1%}", f"{all_['in_95'].mean():.1%}",
+            [name, f"{hosts:,}", f"{all_['in_80'].mean():.1%}", f"{all_['in_95'].mean():.1%}",
              f"{all_['width_80'].mean():.3f}", f"{all_['width_95'].mean():.3f}", number(seconds)]
         )  # fmt: skip
     headers = ["PlanetLab", "forecasts", "in 80 %", "in 95 %", "mean width, 80 %", "mean width, 95 %", "seconds"]
@@ -226,7 +226,7 @@ def splits(fleet: pd.DataFrame) -> dict[str, Iterator[Part]]:
 
 
 def back_to_back(fleet: pd.DataFrame, days: int) -> pd.DataFrame:
-    """The last days of each machine that has so many, moved together so that none is missing between them."""
+    """The last days of each host that has so many, moved together so that none is missing between them."""
     steps = days * 288
     rows = fleet.groupby("user", observed=True).cumcount(ascending=False)
     size = fleet.groupby("user", observed=True)["mean"].transform("size")
@@ -250,7 +250,7 @@ def compared(predicted: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:
 
 
 DAYS_OF_LEVELS = 5
-MACHINES_OF_LEVELS = 20
+HOSTS_OF_LEVELS = 20
 LEAST_DAYS = 10
 
 
@@ -258,15 +258,15 @@ def band_groups(
     fleet: pd.DataFrame,
     series: Mapping[str, "pd.Series[float] | None"],
     other: Path | None,
-    machines: int,
+    hosts: int,
     every: int,
 ) -> dict[str, list[Series]]:
-    """All series at hand in groups of a kind, at most so many machines each."""
+    """All series at hand in groups of a kind, at most so many hosts each."""
     joined = back_to_back(fleet, DAYS_OF_LEVELS)
     hourly_means = joined.groupby(["user", joined.index.floor("1h")], observed=True)["mean"].mean().unstack("time")
     groups: dict[str, list[Series]] = {}
-    if len(hourly_means) >= MACHINES_OF_LEVELS:
-        groups |= {f"PlanetLab, {name}": parts for name, parts in of_fleet(hourly_means.to_numpy(), machines).items()}
+    if len(hourly_means) >= HOSTS_OF_LEVELS:
+        groups |= {f"PlanetLab, {name}": parts for name, parts in of_fleet(hourly_means.to_numpy(), hosts).items()}
     there = {name: values for name, values in series.items() if values is not None}
     smooth = [values for name, values in there.items() if "net_" in name]
     alibaba = [values for name, values in there.items() if name.startswith("Alibaba") and "net_" not in name]
@@ -282,9 +282,7 @@ def band_groups(
         values = pd.Series(file.value, index=file.time).sort_index().resample("1h").mean()
         if len(values) >= LEAST_DAYS * DAY:
             kinds.setdefault(f"NAB, {name.partition('/')[0]}", []).append(values)
-    groups |= {name: one_by_one(kind) for name, kind in kinds.items()} | {
-        name: [part] for name, part in made_up(machines)
-    }
+    groups |= {name: one_by_one(kind) for name, kind in kinds.items()} | {name: [part] for name, part in made_up(hosts)}
     return {name: parts for name, parts in groups.items() if parts}
 
 
@@ -292,10 +290,10 @@ def durations(part: int) -> str:
     """How long a fleet takes."""
     rows = []
     for name, users, work in (
-        ("forecast of a day, 3,000 machines, 30 days hourly", 3000, lambda frame: forecast(frame, "24h")),
-        ("forecast of a week, 3,000 machines, 30 days hourly", 3000, lambda frame: forecast(frame, "7d")),
-        ("forecast of a week, one machine, 30 days hourly", 1, lambda frame: forecast(frame, "7d")),
-        ("right_size, 10,000 machines, 30 days hourly", 10_000, lambda frame: right_size(frame, 8)),
+        ("forecast of a day, 3,000 hosts, 30 days hourly", 3000, lambda frame: forecast(frame, "24h")),
+        ("forecast of a week, 3,000 hosts, 30 days hourly", 3000, lambda frame: forecast(frame, "7d")),
+        ("forecast of a week, one host, 30 days hourly", 1, lambda frame: forecast(frame, "7d")),
+        ("right_size, 10,000 hosts, 30 days hourly", 10_000, lambda frame: right_size(frame, 8)),
     ):
         frame = simulated(max(users // part, 1), 30)
         began = time.perf_counter()

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/history.py [--keep DIR]
 
-518,400 reports of a machine with four cores, and as many of nine more users beside it, are loaded into our service,
+518,400 reports of a host with four cores, and as many of nine more users beside it, are loaded into our service,
 InfluxDB and VictoriaMetrics (bench/month.py); each is stopped, started again by itself, and asked for the month of one
 user after the other on one connection that is kept alive. Loading takes some minutes: --keep DIR keeps the folder
 and uses it again.
@@ -25,7 +25,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 import numpy as np
-from machines import ReplayedFleet
+from hosts import ReplayedFleet
 from month import Form, Month, MonthTarget, Truth, load
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
@@ -93,7 +93,7 @@ class HistoryOutcome:
 def main() -> None:
     """Load, measure and print a table."""
     parser = Options(__doc__)
-    parser.size("--users", 10, tiny=1, help="machines that report")
+    parser.size("--users", 10, tiny=1, help="hosts that report")
     parser.size("--days", 30.0, tiny=0.16, help="how long they report")
     parser.size("--requests", 200, tiny=2, help="for each question")
     parser.size("--processes", 2, tiny=1, help="that load reports")

@@ -1,4 +1,4 @@
-"""Importing two million rows of CSV into a service on the same machine, and into files.
+"""Importing two million rows of CSV into a service on the same host, and into files.
 
     .venv/bin/python bench/importing.py [--hosts 1000] [--rows 2000]
 
@@ -45,7 +45,7 @@ def seconds_of(file: Path, target: str) -> float:
 def main() -> None:
     """Measure and print a table."""
     parser = Options(__doc__)
-    parser.size("--hosts", 1000, tiny=3, help="machines in the file")
+    parser.size("--hosts", 1000, tiny=3, help="hosts in the file")
     parser.size("--rows", 2000, tiny=20, help="rows of each")
     parser.shared("--folder")
     options = parser.parse()

@@ -1,9 +1,9 @@
-"""A machine's history while the service is in use: windows wait in memory until they are flushed.
+"""A host's history while the service is in use: windows wait in memory until they are flushed.
 
     .venv/bin/python bench/in_memory.py [--beside TREE]
 
-Windows of 3,079 machines with four cores wait in memory, ever more of them: a million at most, or what comes in five
-minutes. Each time one machine after the other is asked for its day at 15 minutes, on one connection that is kept alive.
+Windows of 3,079 hosts with four cores wait in memory, ever more of them: a million at most, or what comes in five
+minutes. Each time one host after the other is asked for its day at 15 minutes, on one connection that is kept alive.
 With --beside TREE the service of another work tree is measured as well, the two of them in turn.
 """
 
@@ -16,8 +16,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
+from hosts import WINDOW_MS
 from load import varied
-from machines import WINDOW_MS
 from options import Options, scratch, trees
 from output import machine, number, table
 from reports import ReportedWindows, bodies, ndjson, user_name
@@ -55,7 +55,7 @@ def main() -> None:
         [f"{fill:,} windows in memory, {name}", number(float(np.median(taken))), number(np.percentile(taken, 95))]
         for (fill, name), taken in sorted(found.items())
     ]
-    print(table(("A day of one machine at 15m", "median ms", "p95 ms"), rows))
+    print(table(("A day of one host at 15m", "median ms", "p95 ms"), rows))
 
 
 def _measured(
@@ -78,17 +78,17 @@ def _measured(
             yield fill, [_asked(connection, place * 7 % known, end) for place in range(options.requests)]
 
 
-def _reports(windows: list[ReportedWindows], machines: int, first_end: int) -> Iterator[bytes]:
-    """Reports of each machine in turn, in order of time."""
+def _reports(windows: list[ReportedWindows], hosts: int, first_end: int) -> Iterator[bytes]:
+    """Reports of each host in turn, in order of time."""
     count = 0
     while True:
-        step, place = divmod(count, machines)
+        step, place = divmod(count, hosts)
         yield next(bodies(windows[count % len(windows)], user_name(place), [first_end + step * WINDOW_MS], "agent"))
         count += 1
 
 
 def _asked(connection: HTTPConnection, place: int, end: int) -> float:
-    """How many milliseconds one machine's day takes."""
+    """How many milliseconds one host's day takes."""
     path = f"/api/v1/metrics/cpuLoadAvg/byUser/{user_name(place)}?start={end - DAY_MS}&end={end}&resample_rate=15m"
     began = time.perf_counter()
     answer(connection, "GET", path, None, {})

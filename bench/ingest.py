@@ -3,7 +3,7 @@
     .venv/bin/python bench/ingest.py [--seconds 30]
 
 The server has core 0, wrk (one thread) core 1. Each request is one report, for the next of 1,000 users, 5 s after
-that user's last: four cores, simulated (bench/machines.py). Measured are
+that user's last: four cores, simulated (bench/hosts.py). Measured are
 
 - our service, with reports as in the original's example and as our own agent sends them; acknowledged means synced
   to disk and visible to queries. It runs long enough that windows are flushed to the store meanwhile. Afterwards what
@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from machines import ReplayedFleet, Sampled, samples
+from hosts import ReplayedFleet, Sampled, samples
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
 from processes import CLIENT_CORE, SERVER_CORE, run, wait_until
@@ -136,11 +136,11 @@ def shown(outcomes: Mapping[str, IngestOutcome | None]) -> str:
 
 def contestants(folder: Path, fleet: Path | None) -> Iterator[IngestContestant]:
     """What is measured, with its requests written to files."""
-    machines = [
+    hosts = [
         samples(load, 4, np.random.default_rng(place)).part(slice(20))
         for place, load in enumerate(loads(fleet, _TEMPLATES // 20 + 1))
     ]
-    together = Sampled(*(np.concatenate(values) for values in zip(*machines, strict=True)))
+    together = Sampled(*(np.concatenate(values) for values in zip(*hosts, strict=True)))
     windows = summarised(together.part(slice(_TEMPLATES)), "agent")
     ends = [_SENTINEL] * _TEMPLATES
     shapes: dict[Shape, Path] = {}
@@ -176,10 +176,10 @@ def contestants(folder: Path, fleet: Path | None) -> Iterator[IngestContestant]:
     )  # fmt: skip
 
 
-def loads(fleet: Path | None, machines: int) -> Iterator[np.ndarray]:
-    """A stretch of each machine's load."""
-    read = ReplayedFleet.read(fleet, machines, seed=1)
-    for place in range(machines):
+def loads(fleet: Path | None, hosts: int) -> Iterator[np.ndarray]:
+    """A stretch of each host's load."""
+    read = ReplayedFleet.read(fleet, hosts, seed=1)
+    for place in range(hosts):
         yield read.at(place, 3600, 20)
 
 
@@ -255,7 +255,7 @@ def _checked(
     if "loadlens_store_lines_written" in since:
         put = f"wrote {since['loadlens_store_lines_written']:,} lines to InfluxDB"
     else:
-        put = f"put {since['loadlens_store_segment_windows']:,} windows (of machines and cores) into the store"
+        put = f"put {since['loadlens_store_segment_windows']:,} windows (of hosts and cores) into the store"
     behind = after["loadlens_journal_behind"]
     return (
         f"- {contestant.name}: accepted {accepted:,} = {outcome.requests:,} answered to wrk + {under_way} under way "

@@ -6,7 +6,7 @@ Three sources, each with one anomaly a series, at a random place in the second h
 
 - made up: two weeks of 5-minute points; a level, noise that lasts for minutes to hours, in a third of the series each a
   daily season, a daily spike, and values in coarse steps;
-- PlanetLab: the machines that come with the demo (service/commands/demo/data), five to six days behind each other, in
+- PlanetLab: the hosts that come with the demo (service/commands/demo/data), five to six days behind each other, in
   whole percent;
 - Alibaba: the average of a data centre, eight days (../shared/data; left out where it is missing), once for each kind.
 
@@ -16,7 +16,7 @@ in the same series as it was. Real series have events of their own, which nobody
 Beside it stands NAB's windowed Gaussian (bench/nab.py), with the threshold at which it has as many false alarms in all,
 and the same silence after an alarm.
 
-Then PlanetLab's whole fleet (../shared/data), as it is: false alarms a machine-day, and how many machines are found
+Then PlanetLab's whole fleet (../shared/data), as it is: false alarms a machine-day, and how many hosts are found
 that stick at a value or at zero for half a day. Beside it a rule that alarms when the last two hours vary less than any
 two hours of the three days before.
 """
@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from anomaly_constants import DAY, NEAR, STEP_MS, Machine, machines, stopped
+from anomaly_constants import DAY, NEAR, STEP_MS, Host, hosts, stopped
 from data import ALIBABA, SAMPLE
 from nab import windowed_gaussian
 from nab_scoring import Floats
@@ -113,7 +113,7 @@ def main() -> None:
     parser.size("--series", 120, tiny=6, help="how many are made up")
     parser.size("--machines", 60, tiny=5, help="of PlanetLab")
     parser.data("--alibaba", ALIBABA, tiny=None, type=Path, help="the data centre's file")
-    parser.size("--every", 1, tiny=1000, help="of the fleet's machines, each that many-th")
+    parser.size("--every", 1, tiny=1000, help="of the fleet's hosts, each that many-th")
     parser.shared("--fleet")
     options = parser.parse()
     print(machine(), flush=True)
@@ -125,36 +125,36 @@ def main() -> None:
     ours = [one.ours for one in found]
     theirs = [tuple(alarms(scores, threshold) for scores in one.gaussian) for one in found]
     print(f"\n{summary(cases, {'Loadlens': ours, 'windowed Gaussian': theirs})}")
-    print(f"\n{over_fleet(machines(options.fleet, options.every))}")
+    print(f"\n{over_fleet(hosts(options.fleet, options.every))}")
 
 
-def over_fleet(fleet: Sequence[Machine]) -> str:
-    """False alarms of the whole fleet, and the machines found that stick or stop."""
+def over_fleet(fleet: Sequence[Host]) -> str:
+    """False alarms of the whole fleet, and the hosts found that stick or stop."""
     headers = ["PlanetLab's fleet", "machine-days", "alarms a machine-day", "sticks: found", "stops: found"]
     rules: dict[str, Callable[[Sequence[int], Floats], list[int]]] = {
         "Loadlens": detected, "varies less than before": varies_less,
     }  # fmt: skip
     if not fleet:
         return table(headers, [left_out(rule, len(headers), "no data") for rule in rules])
-    days = sum(len(machine.value) for machine in fleet) / DAY
+    days = sum(len(host.value) for host in fleet) / DAY
     rows = []
     with ProcessPoolExecutor(2) as pool:
         for name, rule in rules.items():
-            alarms, hits = zip(*pool.map(partial(_over_machine, rule), fleet, chunksize=16), strict=True)
+            alarms, hits = zip(*pool.map(partial(_over_host, rule), fleet, chunksize=16), strict=True)
             found = [hit for hit in hits if hit]
             shares = [f"{np.mean([hit[place] for hit in found]):.1%} of {len(found)}" for place in (0, 1)]
             rows.append([name, f"{days:,.0f}", f"{sum(alarms) / days:.3f}", *shares])
     return table(headers, rows)
 
 
-def _over_machine(rule: Callable[[Sequence[int], Floats], list[int]], machine: Machine) -> tuple[int, list[bool]]:
-    """How many alarms the machine has as it is, and whether it is found when it sticks, and when it stops."""
+def _over_host(rule: Callable[[Sequence[int], Floats], list[int]], host: Host) -> tuple[int, list[bool]]:
+    """How many alarms the host has as it is, and whether it is found when it sticks, and when it stops."""
     hits = []
-    if machine.stops is not None:
-        for level in (float(machine.value[machine.stops - 1]), 0.0):
-            alarms = rule(machine.time_ms, stopped(machine, level))
-            hits.append(any(machine.stops <= at < machine.stops + NEAR for at in alarms))
-    return len(rule(machine.time_ms, machine.value)), hits
+    if host.stops is not None:
+        for level in (float(host.value[host.stops - 1]), 0.0):
+            alarms = rule(host.time_ms, stopped(host, level))
+            hits.append(any(host.stops <= at < host.stops + NEAR for at in alarms))
+    return len(rule(host.time_ms, host.value)), hits
 
 
 def detected(time_ms: Sequence[int], values: Floats) -> list[int]:
@@ -270,7 +270,7 @@ def usual(rng: np.random.Generator, count: int = 14 * DAY) -> tuple[Floats, bool
 
 
 def planetlab(count: int) -> Iterator[InjectedCase]:
-    """Machines of the demo; their days are put behind each other."""
+    """Hosts of the demo; their days are put behind each other."""
     fleet = pd.read_parquet(SAMPLE)
     for seed, (_, rows) in enumerate(list(fleet.groupby("user_id", observed=True))[:count]):
         kind = list(KINDS)[seed % (len(KINDS) - 1)]  # these days have no season to be late

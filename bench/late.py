@@ -1,8 +1,8 @@
-"""Reports that are not the newest of their machine: late, backfilled, sent twice. How many a second one core takes.
+"""Reports that are not the newest of their host: late, backfilled, sent twice. How many a second one core takes.
 
     .venv/bin/python bench/late.py [--beside TREE]
 
-As in bench/ingest.py the server has core 0, wrk core 1 and 64 connections, a report a request, of 1,000 machines. The
+As in bench/ingest.py the server has core 0, wrk core 1 and 64 connections, a report a request, of 1,000 hosts. The
 service has to tell what it knows from what is new. First with windows in memory, then, after a restart, with the same
 on disk. With --beside TREE the service of another work tree is measured as well, the two of them in turn.
 """
@@ -74,7 +74,7 @@ def _measured(
 
     half = max(1, options.seconds // 2)
     with started() as server:
-        yield sent(server, "the newest of each machine", options.seconds, day_ago, known=False)
+        yield sent(server, "the newest of each host", options.seconds, day_ago, known=False)
         yield sent(server, "sent twice, in memory", half, day_ago, known=True)
         yield sent(server, "backfilled, older than all", half, day_ago - 12 * HOUR_MS, known=False)
     with started() as server:

@@ -58,7 +58,7 @@ WITH_DASK = ("resample to a day", "fleet_trend by day", "load_duration_curve, by
 def main() -> None:
     """Make the fleet, measure and print a table."""
     parser = Options(__doc__)
-    parser.size("--users", 10_000, tiny=20, help="machines")
+    parser.size("--users", 10_000, tiny=20, help="hosts")
     parser.size("--days", 30, tiny=16, help="how long")
     parser.size("--per-process", 1, tiny=20, help="functions that share one, and so its peak of memory")
     parser.shared("--keep", "--folder")

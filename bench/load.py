@@ -4,7 +4,7 @@
 
 The server has core 0. A client on core 1 sends batches that it made beforehand on two connections, each report for the
 next of 1,000 users, in order of time. `make demo` loads 2,035,584 windows in this way; each has the mean of the whole
-machine alone, and five times as many of these are sent, which makes as many windows. InfluxDB and VictoriaMetrics get
+host alone, and five times as many of these are sent, which makes as many windows. InfluxDB and VictoriaMetrics get
 the points that the original writes, in batches as large. InfluxDB and
 our service sync each batch to disk before they answer, VictoriaMetrics does not.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from machines import WINDOW_MS, ReplayedFleet, samples
+from hosts import WINDOW_MS, ReplayedFleet, samples
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
 from processes import CLIENT_CORE, SERVER_CORE, pin
@@ -144,7 +144,7 @@ def _victoria(folder: Path) -> AbstractContextManager[Server]:
 
 
 def varied(fleet: Path | None) -> list[ReportedWindows]:
-    """So many windows of machines with four cores, each by itself."""
+    """So many windows of hosts with four cores, each by itself."""
     read = ReplayedFleet.read(fleet, _VARIETY // 20, seed=1)
     made = []
     for place in range(_VARIETY // 20):

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/memory.py [--beside TREE]
 
-The fleet is that of `make demo`: 3,079 machines, 2,035,584 windows (`--fleet`; the sample that comes with Loadlens
+The fleet is that of `make demo`: 3,079 hosts, 2,035,584 windows (`--fleet`; the sample that comes with Loadlens
 where that file is missing). *Now* is the proportional set size (PSS) of the service's two processes, where what they
 share counts once, some seconds after each step, when all is flushed; *most* is the highest that the process which
 works had resident meanwhile. What makes a report is a process of its own, which ends with it: its own highest is told
@@ -33,7 +33,7 @@ _LOAD_S, _SETTLE_S, _REPORT_S = 900.0, 300.0, 600.0
 def main() -> None:
     """Load, ask and print a table."""
     parser = Options(__doc__)
-    parser.data("--users", None, tiny=5, type=int, help="machines that are loaded, all without")
+    parser.data("--users", None, tiny=5, type=int, help="hosts that are loaded, all without")
     parser.size("--rest", 32.0, tiny=0.1, help="seconds after each step: memory is given back each half minute")
     parser.shared("--beside", "--folder", "--fleet")
     options = parser.parse()

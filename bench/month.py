@@ -1,7 +1,7 @@
-"""The data of bench/history.py and bench/disk.py: reports of some machines, the same in every server.
+"""The data of bench/history.py and bench/disk.py: reports of some hosts, the same in every server.
 
 Each user reports every 5 s, as our agent does: 518,400 reports in 30 days, simulated sample by sample
-(bench/machines.py). In every seventh stretch of 80 minutes a window has 60 samples instead of 100; where it begins or
+(bench/hosts.py). In every seventh stretch of 80 minutes a window has 60 samples instead of 100; where it begins or
 ends within a bucket of 15 minutes, a mean of means is wrong.
 No window ends on the edge of a bucket, so that it does not matter on which side of it a server counts.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from machines import WINDOW_MS, ReplayedFleet, Sampled, samples
+from hosts import WINDOW_MS, ReplayedFleet, Sampled, samples
 from processes import wait_until
 from reports import ReportedWindows, Shape, bodies, lines, ndjson, summarised, user_name
 from rich.console import Console
@@ -72,7 +72,7 @@ class Month:
 
     @classmethod
     def until_today(cls, users: int, days: float, seed: int) -> "Month":
-        """The days before today (UTC), of machines with four cores."""
+        """The days before today (UTC), of hosts with four cores."""
         midnight = times.now_ms() // DAY_MS * DAY_MS
         return cls(users, days, cores=4, seed=seed, start_ms=midnight - math.ceil(days) * DAY_MS)
 
@@ -95,8 +95,8 @@ class Month:
         """The samples of the windows of 80 minutes and their ends."""
         rng = np.random.default_rng((self.seed, user, number))
         day, place = divmod(number, _PER_DAY)
-        machine = (user + self.users * day) % len(fleet.load)
-        sampled = samples(fleet.at(machine, place * _STRETCH_MS // 1000, _PER_STRETCH), self.cores, rng)
+        host = (user + self.users * day) % len(fleet.load)
+        sampled = samples(fleet.at(host, place * _STRETCH_MS // 1000, _PER_STRETCH), self.cores, rng)
         if number % 7 == 3:
             sampled = sampled.part(of_each=slice(60))
         first = self.start_ms + number * _STRETCH_MS + 1234 + user % 1000

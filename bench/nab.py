@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from anomaly_constants import CANDIDATES, Tried, choose, cross_validated, machines, outcomes, score, tuned
+from anomaly_constants import CANDIDATES, Tried, choose, cross_validated, hosts, outcomes, score, tuned
 from data import NAB_OTHER
 from nab_scoring import Floats, Labelled, at_threshold, labelled_files, normalised, optimum, other_files
 from options import Options
@@ -73,14 +73,14 @@ def main() -> None:
     parser = Options(__doc__)
     parser.size("--files", 5, tiny=2, help="of the five, the first so many")
     parser.size("--candidates", len(CANDIDATES), tiny=2, help="constants that are tried, the first so many")
-    parser.size("--every", 8, tiny=1000, help="of PlanetLab's machines, those that admit constants")
+    parser.size("--every", 8, tiny=1000, help="of PlanetLab's hosts, those that admit constants")
     parser.data("--others", NAB_OTHER, tiny=None, type=Path, help="the folder of the other 47 series")
     parser.shared("--fleet")
     options = parser.parse()
     print(machine(), flush=True)
     files = dict(islice(labelled_files().items(), options.files))
     everything = {**files, **(other_files(options.others) if options.others else {})}
-    tried = outcomes(everything, machines(options.fleet, options.every), CANDIDATES[: options.candidates])
+    tried = outcomes(everything, hosts(options.fleet, options.every), CANDIDATES[: options.candidates])
     print(f"\n{all_groups(everything, tried)}\n\n{chosen_constants(everything, tried)}", flush=True)
     started = time.process_time()
     judged = {name: judge(file, Tuning()) for name, file in files.items()}

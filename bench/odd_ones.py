@@ -2,19 +2,19 @@
 
     .venv/bin/python bench/odd_ones.py
 
-The machines are PlanetLab's that were seen on four days or more; their first four days are put behind each other.
+The hosts are PlanetLab's that were seen on four days or more; their first four days are put behind each other.
 Two kinds of groups are drawn from them, with fixed seeds:
 
-- alike: machines that follow each other in the order of their means, as a label would name machines of one purpose;
-- one load: hosts behind a load balancer. Each has the load of one machine, times a share of its own (log-normal, 0.15),
+- alike: hosts that follow each other in the order of their means, as a label would name hosts of one purpose;
+- one load: hosts behind a load balancer. Each has the load of one host, times a share of its own (log-normal, 0.15),
   and one point of noise.
 
 Each group is asked as it is, and with one of its hosts changed: twice the load, half of it, 10 or 20 points more,
 always its mean, zero, its day twelve hours late. Precision is that of all answers to groups with a changed host: of
 the hosts called odd, those that were changed.
 
-The threshold was chosen on every second machine, as the lowest of 2, 2.5, 3 and 4 at which at most one of 1,000 hosts
-in groups of alike ones is called odd as it is; the tables are of the others. Then PlanetLab as it is: of the machines
+The threshold was chosen on every second host, as the lowest of 2, 2.5, 3 and 4 at which at most one of 1,000 hosts
+in groups of alike ones is called odd as it is; the tables are of the others. Then PlanetLab as it is: of the hosts
 that are odd on two days, those that are as far from all others on the two days after as well.
 """
 
@@ -62,11 +62,11 @@ def main() -> None:
     chosen_on, others = loads[::2], loads[1::2]
     print(f"{thresholds(chosen_on, options.draws)}\n")
     print(f"{groups(others, options.draws)}\n")
-    print(later({"the machines that the threshold was chosen on": chosen_on, "the others": others}))
+    print(later({"the hosts that the threshold was chosen on": chosen_on, "the others": others}))
 
 
 def days_of(path: Path) -> Floats:
-    """The hours of four days of each machine that has so many, (machines, 96)."""
+    """The hours of four days of each host that has so many, (hosts, 96)."""
     fleet = pd.read_parquet(path)
     hours = fleet.groupby(["user_id", fleet["time"].dt.floor("1h")], observed=True)["utilization_percent"].mean() / 100
     counted = hours.groupby(level=0, observed=True)
@@ -89,7 +89,7 @@ def asked(loads: Floats) -> pd.DataFrame:
 
 
 def alike(loads: Floats, size: int, rng: np.random.Generator) -> Floats:
-    """Machines out of twice as many that follow each other by their means."""
+    """Hosts out of twice as many that follow each other by their means."""
     order = np.argsort(loads.mean(axis=1))
     span = min(2 * size, len(order))
     first = int(rng.integers(0, len(order) - span + 1))
@@ -98,7 +98,7 @@ def alike(loads: Floats, size: int, rng: np.random.Generator) -> Floats:
 
 
 def one_load(loads: Floats, size: int, rng: np.random.Generator) -> Floats:
-    """Hosts that share the load of one machine."""
+    """Hosts that share the load of one host."""
     shared = loads[rng.integers(len(loads))]
     own = np.exp(rng.normal(0.0, 0.15, (size, 1)))
     return np.clip(shared * own + rng.normal(0.0, 0.01, (size, loads.shape[1])), 0.0, 1.0)
@@ -142,7 +142,7 @@ def groups(loads: Floats, draws: int) -> str:
 
 
 def later(parts: dict[str, Floats]) -> str:
-    """Of the machines that are odd on two days, those that are as far from the others on the two days after."""
+    """Of the hosts that are odd on two days, those that are as far from the others on the two days after."""
     rows = []
     for name, loads in parts.items():
         first, after = asked(loads[:, : 2 * HOURS]), asked(loads[:, 2 * HOURS :])
@@ -155,8 +155,8 @@ def later(parts: dict[str, Floats]) -> str:
             ]
         )  # fmt: skip
     headers = [
-        "PlanetLab as it is", "machines", "odd on two days", "of these odd on the next two",
-        "over half the threshold on the next two", "of all machines over half the threshold",
+        "PlanetLab as it is", "hosts", "odd on two days", "of these odd on the next two",
+        "over half the threshold on the next two", "of all hosts over half the threshold",
     ]  # fmt: skip
     return table(headers, rows)
 

@@ -16,7 +16,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--keep": {"type": Path, "metavar": "DIR", "help": "keep what is loaded there, and use it if it is there"},
     "--beside": {"type": Path, "metavar": "TREE", "help": "another work tree, whose service is measured as well"},
     "--fleet": {
-        "type": Path, "metavar": "FILE", "default": FLEET, "help": "load of real machines, Parquet; made up without",
+        "type": Path, "metavar": "FILE", "default": FLEET, "help": "load of real hosts, Parquet; made up without",
     },
 }  # fmt: skip
 

@@ -5,7 +5,7 @@
 Fleets are loaded into our service, which is then started again. Chromium, driven by Playwright, opens the first page
 with an empty cache; then the order of the heat map is changed again and again, which is one request and one picture
 each; then ranges are shown that nobody has looked at; then the pointer moves over it; then the page is followed live
-while machines report, and its heap is looked at once a minute, after garbage was collected. The service and the browser
+while hosts report, and its heap is looked at once a minute, after garbage was collected. The service and the browser
 share the machine's cores.
 """
 
@@ -75,7 +75,7 @@ _WATCH = """(() => {
   }).observe({ type: "longtask", buffered: true });
 })()"""
 _HEADERS = (
-    "Machines", "first load KB", "first picture ms", "request to pixels ms, first", "1h", "6h", "7d", "zoomed", "warm",
+    "Hosts", "first load KB", "first picture ms", "request to pixels ms, first", "1h", "6h", "7d", "zoomed", "warm",
     "hover ms a frame", "longest task ms", "layout shift", "heap MB", "at most MB", "after live MB",
 )  # fmt: skip
 
@@ -84,7 +84,7 @@ def main() -> None:
     """Load, measure and print a table."""
     parser = Options(__doc__)
     parser.data("--machines", "100,3079,10000", tiny="20", type=str, help="sizes of fleets")
-    parser.size("--windows", 288, tiny=12, help="windows of five minutes of each machine")
+    parser.size("--windows", 288, tiny=12, help="windows of five minutes of each host")
     parser.size("--times", 15, tiny=3, help="how often the order is changed")
     parser.size("--live", 120.0, tiny=2.0, help="seconds of live view")
     parser.shared("--folder", "--keep")
@@ -99,11 +99,11 @@ def main() -> None:
     print(table(_HEADERS, rows))
 
 
-def _measured(folder: Path, machines: int, options: Any) -> list[str]:
+def _measured(folder: Path, hosts: int, options: Any) -> list[str]:
     from playwright.sync_api import sync_playwright
 
     if not folder.exists():
-        _load(folder, machines, options.windows)
+        _load(folder, hosts, options.windows)
     with loadlens(folder) as server, sync_playwright() as playwright:
         # A service that was just begun still imports what pages need, of which bench/start.py tells.
         server.ask("GET", "/api/v1/users?limit=1")
@@ -111,22 +111,22 @@ def _measured(folder: Path, machines: int, options: Any) -> list[str]:
             executable_path=shutil.which("chromium"), args=["--headless", "--no-sandbox"]
         )
         try:
-            return [f"{machines:,}", *_looked_at(browser, server, machines, options)]
+            return [f"{hosts:,}", *_looked_at(browser, server, hosts, options)]
         finally:
             browser.close()
 
 
-def _load(folder: Path, machines: int, windows: int) -> None:
+def _load(folder: Path, hosts: int, windows: int) -> None:
     """Fill the store of a service that does not run yet."""
     folder.mkdir(parents=True)
     store = open_store(ServiceSettings(data_dir=str(folder)), lambda _after, _through: False, has_reports=False)
     noise = np.random.default_rng(1)
-    level = noise.beta(1.2, 4, machines)
+    level = noise.beta(1.2, 4, hosts)
     newest = time.time_ns() // 1_000_000 // _STEP_MS * _STEP_MS
     for step in range(windows - 1, -1, -1):
-        values = np.clip(level + 0.1 * np.sin(step / 46) + noise.normal(0, 0.05, machines), 0, 1).tolist()
+        values = np.clip(level + 0.1 * np.sin(step / 46) + noise.normal(0, 0.05, hosts), 0, 1).tolist()
         reports = [_report(place, newest - step * _STEP_MS, value) for place, value in enumerate(values)]
-        store.add((windows - step) * machines, reports)
+        store.add((windows - step) * hosts, reports)
         if store.full:
             store.flush()
     store.flush()
@@ -147,7 +147,7 @@ def _histogram(low: float, high: float) -> list[int]:
     return flatten(Counter({LINEAR.index(low): 50}) + Counter({LINEAR.index(high): 50}))
 
 
-def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) -> Sequence[str]:
+def _looked_at(browser: "Browser", server: Server, hosts: int, options: Any) -> Sequence[str]:
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.set_default_timeout(_SHOWN_S * 1000)
     page.add_init_script(_WATCH)
@@ -160,7 +160,7 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
     _drawn_after(page, 0)
     first = page.evaluate("__seen.first")
     loaded = sum(sizes.values())
-    # The first picture after a start is read ahead where machines are many; a later order uses what was read.
+    # The first picture after a start is read ahead where hosts are many; a later order uses what was read.
     warm = [_changed(page, "Sort by", _SORTS[turn % len(_SORTS)]) for turn in range(options.times)]
     # What nobody has looked at since the start.
     others = [_changed(page, "Time range", choice) for choice in _RANGES]
@@ -172,7 +172,7 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
         "new Promise((done) => setTimeout(() => { __seen.longest = 0; done(performance.now()); }, 200))"
     )
     before, heaps, code = _heap(page, session), [], []
-    with _reporting(server, machines):
+    with _reporting(server, hosts):
         ends = time.monotonic() + options.live
         while (left := ends - time.monotonic()) > 0:
             page.wait_for_timeout(1000 * min(left, _HEAP_EVERY_S))
@@ -181,13 +181,12 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
                 code.append(_code(page, session))
     if len(heaps) > _MANY:
         minutes = [f"{heap / 1e6:.2f}" for heap in heaps[:: max(1, len(heaps) // _MANY)]]
-        print(f"{machines:,} machines, heap in MB over {options.live:g} s of live view: {', '.join(minutes)}")
+        print(f"{hosts:,} hosts, heap in MB over {options.live:g} s of live view: {', '.join(minutes)}")
         first_code, last_code = (f"{code[place] / 1e6:.2f}" for place in (0, -1))
-        print(f"{machines:,} machines, of it compiled code: {first_code} after a minute, {last_code} at the end")
+        print(f"{hosts:,} hosts, of it compiled code: {first_code} after a minute, {last_code} at the end")
         at_s = (page.evaluate("__seen.longestAt") - followed) / 1000
         print(
-            f"{machines:,} machines, longest task of live view: {_longest(page):.0f} ms"
-            + f" after {at_s:.0f} s" * (at_s > 0)
+            f"{hosts:,} hosts, longest task of live view: {_longest(page):.0f} ms" + f" after {at_s:.0f} s" * (at_s > 0)
         )
     longest = max(longest, _longest(page))
     shift = page.evaluate("__seen.shift")
@@ -204,7 +203,7 @@ def _longest(page: "Page") -> float:
 
 
 def _changed(page: "Page", choice: str, value: str) -> float:
-    """Milliseconds from the request for another order of the machines, or another range, to its pixels."""
+    """Milliseconds from the request for another order of the hosts, or another range, to its pixels."""
     drawn = page.evaluate("__seen.drawn")
     page.keyboard.press("Shift")  # a person chooses by key or pointer: what moves then is asked for
     page.get_by_role("combobox", name=choice).evaluate(
@@ -275,16 +274,16 @@ def _code(page: "Page", session: "CDPSession") -> float:
 
 
 @contextmanager
-def _reporting(server: Server, machines: int) -> Iterator[None]:
-    """Machines report meanwhile, as many in a second as would if each did so every five minutes."""
+def _reporting(server: Server, hosts: int) -> Iterator[None]:
+    """Hosts report meanwhile, as many in a second as would if each did so every five minutes."""
     ended = threading.Event()
 
     def report() -> None:
         place = 0
         while not ended.wait(1.0):
             now_ms = time.time_ns() // 1_000_000
-            count = max(1, machines // 300)
-            reports = [_report((place + one) % machines, now_ms - 1000, 0.5) for one in range(count)]
+            count = max(1, hosts // 300)
+            reports = [_report((place + one) % hosts, now_ms - 1000, 0.5) for one in range(count)]
             server.ask("POST", "/api/v1/metrics", b"[" + b",".join(map(encode, reports)) + b"]")
             place += count
 

@@ -4,7 +4,7 @@
 
 py-spy looks at the running service so many times a second, from outside, and only at threads that run. Each stack
 counts for the innermost of its frames that belongs to a part. Reports come on 64 connections, one a request, as in
-bench/ingest.py; history is one machine's last day at 15 minutes, over and over. --flames keeps the stacks, in the
+bench/ingest.py; history is one host's last day at 15 minutes, over and over. --flames keeps the stacks, in the
 format that flamegraph.pl and speedscope.app read. py-spy is on PyPI; on most systems it needs root.
 """
 

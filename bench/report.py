@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/report.py [--data FILE]
 
-The fleet is that of PlanetLab, 3,079 machines on six days every five minutes, 2,035,584 windows, where it lies beside
+The fleet is that of PlanetLab, 3,079 hosts on six days every five minutes, 2,035,584 windows, where it lies beside
 the project; otherwise the sample of it that comes with the project. Times are those a person waits: the command from
 start to end, the service's first answer (made anew) and its second (kept for a minute). The service's data end now,
 without the days between.

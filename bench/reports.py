@@ -1,4 +1,4 @@
-"""Reports of simulated machines, as our agent and as the original's client would send them, and as InfluxDB points."""
+"""Reports of simulated hosts, as our agent and as the original's client would send them, and as InfluxDB points."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from machines import SAMPLES, WINDOW_MS, Sampled
+from hosts import SAMPLES, WINDOW_MS, Sampled
 
 from contract import __version__
 from contract.histogram import LINEAR
@@ -24,7 +24,7 @@ _SETTINGS: dict[str, str | int | float | bool | list[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ReportedWindows:
-    """Summaries by window and series (the whole machine, then each core)."""
+    """Summaries by window and series (the whole host, then each core)."""
 
     count: int
     """Samples of each."""
@@ -39,7 +39,7 @@ class ReportedWindows:
 
 
 def user_name(number: int) -> str:
-    """A MAC address, as the original identifies machines."""
+    """A MAC address, as the original identifies hosts."""
     return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
 
 

@@ -2,19 +2,19 @@
 
     .venv/bin/python bench/right_size.py
 
-Each day of the PlanetLab fleet after the first three is a test: machines are sized from the days before it, and a size
+Each day of the PlanetLab fleet after the first three is a test: hosts are sized from the days before it, and a size
 holds where the 95th percentile of that day stays under the target on it. The ideal is the smallest size that holds. The
-machines are taken to have 16 cores, then 1,000, where next to nothing is rounded. Beside:
+hosts are taken to have 16 cores, then 1,000, where next to nothing is rounded. Beside:
 
 - the highest of the daily 95th percentiles seen;
 - Kubernetes' Vertical Pod Autoscaler, as its recommender has it: the 90th percentile of samples whose weight halves
   each 24 hours, times 1.15 (kubernetes/autoscaler, vertical-pod-autoscaler); as a request of that, and divided by the
   target, as the others are.
 
-Then pairs of machines with complementary days (`analytics.fit_together`), of those that were seen on all days: pairs
+Then pairs of hosts with complementary days (`analytics.fit_together`), of those that were seen on all days: pairs
 are chosen and sized on the first two thirds of the days, and held on the last third.
 
-The constants of `analytics.methods.right_sizing.later_days` were chosen on every second machine: the others stand by
+The constants of `analytics.methods.right_sizing.later_days` were chosen on every second host: the others stand by
 themselves.
 """
 
@@ -39,21 +39,21 @@ def main() -> None:
     """Measure and print tables."""
     parser = Options(__doc__)
     parser.data("--fleet", FLEET if FLEET.exists() else SAMPLE, tiny=SAMPLE, type=Path, help="PlanetLab's file")
-    parser.size("--part", 1, tiny=4, help="measure with this part of the machines")
+    parser.size("--part", 1, tiny=4, help="measure with this part of the hosts")
     options = parser.parse()
     print(machine() + "\n")
     fleet = planetlab(options.fleet)
     fleet = fleet[fleet["user"].isin(fleet["user"].unique()[:: options.part])]
     names = np.sort(fleet["user"].unique())
     for title, chosen, least in (
-        ("all machines", names, 2), ("all machines", names, 3), ("machines that nothing was chosen on", names[1::2], 2)
+        ("all hosts", names, 2), ("all hosts", names, 3), ("hosts that nothing was chosen on", names[1::2], 2)
     ):  # fmt: skip
         print(held(fleet[fleet["user"].isin(chosen)], f"{title}, {least} days or more", least) + "\n")
     print(paired(fleet))
 
 
 def held(fleet: pd.DataFrame, title: str, least: int) -> str:
-    """The table of one kind of machines: those seen on at least so many days before."""
+    """The table of one kind of hosts: those seen on at least so many days before."""
     days = sorted(fleet.index.normalize().unique())
     daily = fleet.groupby(["user", fleet.index.normalize()], observed=True)["mean"].quantile(
         QUANTILE, interpolation="higher"
@@ -79,7 +79,7 @@ def held(fleet: pd.DataFrame, title: str, least: int) -> str:
         ]
         for name, tests in found.items()
     ]
-    headers = [title, *(f"held on {day:%d %B}" for day in days[3:]), "cores beside ideal", "mean of the machines'"]
+    headers = [title, *(f"held on {day:%d %B}" for day in days[3:]), "cores beside ideal", "mean of the hosts'"]
     return table(headers, rows)
 
 
@@ -98,14 +98,14 @@ def paired(fleet: pd.DataFrame) -> str:
             ]
         )  # fmt: skip
     headers = [
-        "pairs, sized by", "machines", "pairs", "cores saved", "hours held together", "hours both held apart",
+        "pairs, sized by", "hosts", "pairs", "cores saved", "hours held together", "hours both held apart",
         "pairs that fit",
     ]  # fmt: skip
     return table(headers, rows)
 
 
 def sizes(past: pd.DataFrame, sized: pd.DataFrame, cores: int, day: pd.Timestamp) -> dict[str, Floats]:
-    """What each rule gives to the machines of `sized`, in whole cores."""
+    """What each rule gives to the hosts of `sized`, in whole cores."""
     past = past[past["user"].isin(sized.index)]
     daily = past.groupby(["user", past.index.normalize()], observed=True)["mean"].quantile(
         QUANTILE, interpolation="higher"
@@ -126,7 +126,7 @@ def whole(cores: Floats) -> Floats:
 
 
 def decayed(past: pd.DataFrame, day: pd.Timestamp) -> "pd.Series[float]":
-    """The 90th percentile of each machine's samples, their weight halved each day."""
+    """The 90th percentile of each host's samples, their weight halved each day."""
     age = (day - past.index) / pd.Timedelta(days=1)
     rows = pd.DataFrame(
         {

@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from followers import DIGITS
-from machines import WINDOW_MS, ReplayedFleet, samples
+from hosts import WINDOW_MS, ReplayedFleet, samples
 from options import Options, scratch
 from output import machine, number, ratio, table
 from processes import CLIENT_CORE, SERVER_CORE, pin, running
@@ -41,7 +41,7 @@ from service.alerts.engine import Engine
 from service.alerts.rules import parse_rule
 
 _BATCH, _CONNECTIONS = 100, 2
-_MACHINES, _WINDOWS = 50, 20
+_HOSTS, _WINDOWS = 50, 20
 """Whose reports are sent, over and over."""
 _WARM_UP_S, _ANSWER_S = 1.0, 120.0
 _RULES = """
@@ -98,9 +98,9 @@ def main() -> None:
     parser = Options(__doc__)
     parser.size("--seconds", 10.0, tiny=0.2, help="how long each is measured")
     parser.size("--rate", 10_000, tiny=10_000, help="reports a second")
-    parser.size("--users", 1000, tiny=20, help="machines that report")
+    parser.size("--users", 1000, tiny=20, help="hosts that report")
     parser.size("--consumers", 1000, tiny=20, help="connections that follow")
-    parser.size("--hot", 0.004, tiny=0.5, help="share of the reports that are of the hottest machines")
+    parser.size("--hot", 0.004, tiny=0.5, help="share of the reports that are of the hottest hosts")
     parser.size("--turns", 120, tiny=3, help="windows of each user that rules see (120 are ten minutes)")
     parser.shared("--only", "--folder", "--fleet")
     options = parser.parse()
@@ -148,14 +148,14 @@ def cases(consumers: int, users: int, high: float) -> Iterator[StreamCase]:
     copies = consumers // users if consumers % users == 0 else 0
     yield StreamCase(f"{consumers:,} consumers, each of one user", each, copies)
     hot = (f"?metric=cpuLoadAvg&above={high}&fields=user_id,end_timestamp,report_id,cpuLoadAvg",) * consumers
-    yield StreamCase(f"{consumers:,} consumers, all of the hottest machines", hot)
+    yield StreamCase(f"{consumers:,} consumers, all of the hottest hosts", hot)
     yield StreamCase(f"{consumers:,} consumers, each of one user, and 10 rules", each, copies, 10)
 
 
 def _templates(path: Path | None) -> Iterator[bytes]:
-    """A report of each of some machines: user, times and mark are put in when it is sent."""
-    fleet = ReplayedFleet.read(path, _MACHINES, seed=1)
-    for place in range(_MACHINES):
+    """A report of each of some hosts: user, times and mark are put in when it is sent."""
+    fleet = ReplayedFleet.read(path, _HOSTS, seed=1)
+    for place in range(_HOSTS):
         sampled = samples(fleet.at(place, 3600, _WINDOWS), 4, np.random.default_rng(place))
         windows: ReportedWindows = summarised(sampled, "agent")
         yield from bodies(windows, "@USER@", [9_999_999_999_999] * len(windows), "agent")

@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/sustained.py [--rate 10000 --seconds 600] [--only "on InfluxDB"]
 
-Machines with four cores send our agent's report, each every 5 s and for the time that it is sent at, in batches of
-100 on two connections: at 10,000 reports a second these are 50,000 machines. The service has core 0; the sender
+Hosts with four cores send our agent's report, each every 5 s and for the time that it is sent at, in batches of
+100 on two connections: at 10,000 reports a second these are 50,000 hosts. The service has core 0; the sender
 core 1, and with it InfluxDB, where that is behind the service. Each second the service is asked how many reports wait
 in its journal that the store has not. A store writes what waits together, so that number goes up and down; a store
 that keeps up has no more in the last third of the time than before, one that does not takes as many as "stored" says.
@@ -22,8 +22,8 @@ from itertools import count
 from pathlib import Path
 
 import psutil
+from hosts import WINDOW_MS
 from load import varied
-from machines import WINDOW_MS
 from options import Options, scratch
 from output import left_out, machine, number, table
 from processes import CLIENT_CORE, SERVER_CORE, pin
@@ -70,7 +70,7 @@ class Sender:
         self._server = server
         self._templates = [next(bodies(one, _USER, [_END], "agent")) for one in windows]
         self._rate = rate
-        self._machines = max(round(rate * WINDOW_MS / 1000), 1)
+        self._hosts = max(round(rate * WINDOW_MS / 1000), 1)
         self._batches = iter(range(round(rate * seconds / _BATCH)))
         self._turn = threading.Lock()
         self._began, self._began_ms = time.monotonic(), times.now_ms()
@@ -100,7 +100,7 @@ class Sender:
         for place in range(first, first + _BATCH):
             end_ms = self._began_ms + int(place * 1000 / self._rate)
             report = self._templates[place % len(self._templates)]
-            report = report.replace(_USER.encode(), user_name(place % self._machines).encode())
+            report = report.replace(_USER.encode(), user_name(place % self._hosts).encode())
             report = report.replace(str(_END).encode(), str(end_ms).encode())
             yield report.replace(str(_END - WINDOW_MS).encode(), str(end_ms - WINDOW_MS).encode())
 

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/windows.py [--days N] [--keep DIR]
 
-518,400 reports of a machine with four cores are loaded into our service, which is then started again and asked by
+518,400 reports of a host with four cores are loaded into our service, which is then started again and asked by
 `analytics.connect(...).history(...)`: until the DataFrame is there. Loading takes a minute: --keep DIR keeps the folder
 and uses it again. Afterwards reports are sent one by one on one connection, once alone, and once while the month is
 asked for over and over.
@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from machines import WINDOW_MS, ReplayedFleet, samples
+from hosts import WINDOW_MS, ReplayedFleet, samples
 from month import Month, MonthTarget, load
 from options import Options, scratch
 from output import machine, number, table
@@ -31,7 +31,7 @@ from contract import times
 from contract.times import DAY_MS
 
 _EVERY_S = 0.005
-"""As 1,000 machines send: a full queue would measure itself."""
+"""As 1,000 hosts send: a full queue would measure itself."""
 _VARIETY = 64
 QUESTIONS: dict[str, dict[str, Any]] = {
     "every window, with histograms": {"rate": "raw"},
@@ -44,7 +44,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Load, measure and print two tables."""
     parser = Options(__doc__)
-    parser.size("--days", 30.0, tiny=0.1, help="how long the machine reports")
+    parser.size("--days", 30.0, tiny=0.1, help="how long the host reports")
     parser.size("--times", 15, tiny=2, help="how often each question is asked")
     parser.size("--seconds", 8.0, tiny=0.2, help="how long single reports are sent, alone and beside questions")
     parser.shared("--keep", "--folder", "--fleet")

@@ -55,9 +55,9 @@ def service() -> Iterator[None]:
 
 
 def await_demo(process: "subprocess.Popen[bytes]") -> None:
-    """Return when the service has machines. Raises RuntimeError where it ends instead, or takes too long."""
+    """Return when the service has hosts. Raises RuntimeError where it ends instead, or takes too long."""
     end = time.monotonic() + START_S
-    while not has_machines():
+    while not has_hosts():
         if process.poll() is not None:
             raise RuntimeError("the service with the demo data did not start; see above")
         if time.monotonic() > end:
@@ -70,8 +70,8 @@ def ready() -> bool:
     return asked("/readyz") is not None
 
 
-def has_machines() -> bool:
-    """Whether the service knows machines."""
+def has_hosts() -> bool:
+    """Whether the service knows hosts."""
     users = asked("/api/v1/users")
     return users is not None and b'"user_id"' in users
 

@@ -40,7 +40,7 @@ class Annotation(NamedTuple):
     text: str
     tags: tuple[str, ...]
     user: str
-    """A pattern: the machines that it is about."""
+    """A pattern: the hosts that it is about."""
     created_ms: int
 
 
@@ -60,7 +60,7 @@ class AnnotationFilter(NamedTuple):
     tags: tuple[str, ...] = ()
     """Those that have all of these tags."""
     user: str | None = None
-    """Those about this machine."""
+    """Those about this host."""
 
 
 class Annotations:
@@ -112,7 +112,7 @@ class Annotations:
             return row is not None
 
     def drop(self, user: str) -> None:
-        """Forget those about this machine and no other."""
+        """Forget those about this host and no other."""
         if exact_names([user]) is not None:
             with self._control.transaction() as db:
                 db.execute("DELETE FROM annotations_annotation WHERE user = ?", (user,))

@@ -13,14 +13,15 @@ from service.credentials.openid import CALLBACK, OpenId
 from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.http.authentication import Authentication
+from service.http.listing import alerting_users
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, OneSilence, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
 from service.http.resources.dashboard import FleetPicture, HostAnalysis, RuleBacktest
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
+from service.http.resources.hosts import HostTable
 from service.http.resources.ingest import Metrics
-from service.http.resources.machines import MachineTable
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.openid import OpenIdBegin, OpenIdEnd
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
@@ -35,7 +36,6 @@ from service.http.resources.sign_in import OneSession, SessionList, SignIn, Sign
 from service.http.resources.stream import LiveStream
 from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
 from service.http.routing import REPORTS
-from service.http.selecting import alerting_users
 from service.parts import Service
 from service.settings import ServiceSettings
 
@@ -116,7 +116,7 @@ def _routes(service: Service, answering: Answering, metrics: Metrics) -> dict[st
         "/api/v1/query": QueryTables(service.versions, answering.fleet_cache, alerting),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending, answering.fleet_cache, alerting),
-        "/api/v1/fleet/machines": MachineTable(answering.fleet_cache, alerting),
+        "/api/v1/fleet/machines": HostTable(answering.fleet_cache, alerting),
         "/api/v1/who": TopProcesses(store),
         "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
         "/api/v1/users/{user_id:path}": OneUser(service.forgetting),

@@ -4,14 +4,92 @@ It needs what the store reads with, not what all questions need: reading begins 
 (`service.answering`).
 """
 
+import contextlib
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
+from contract import times
+from contract.metrics import NAMES
 from contract.report import Report
+from contract.times import DAY_MS, HOUR_MS
 from service.dashboard.analysis import Analyst
-from service.dashboard.matrix import FleetCache
-from service.dashboard.reading_ahead import read_ahead
+from service.dashboard.columns import LARGE, PictureQuestion, fitting_ms, usual_spacing
+from service.dashboard.fleet import picture
+from service.dashboard.matrix import FleetCache, MatrixKey
 from service.parts import Service
+from service.stores.base import StoreUnavailable
+
+_DAY_HOURS: Final = 24
+_PAUSE_S: Final = 0.05
+_LATER_S: Final = 0.3
+"""Between ranges: whoever asks meanwhile does not wait for all of them."""
+_HOURS: Final = (24, 1, 6, 12, 3, 7 * 24, 30 * 24)
+"""The lengths of the ranges that the dashboard offers and people take, what it shows first before the others."""
+_MAX_HOST_HOURS: Final = 1 << 23
+"""Of a longer range of a larger fleet nothing is read ahead."""
+_IN_USE_S: Final = 900.0
+"""The dashboard is in use so long after a picture was asked for."""
+
+
+def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
+    """Read what the dashboard shows of a large fleet until the service ends, so that nobody has to wait for it. Blocks.
+
+    The last day first, then the other usual ranges; and while the dashboard is in use those again whose ends have moved
+    on by a bucket.
+    """
+    if cache.store.user_count < LARGE:
+        return
+    bucket_s = cache.store.tiers[0] / 1000
+    began = False
+    while not ended.is_set():
+        if not began or cache.unused_s < _IN_USE_S:
+            began = True
+            for hours in _HOURS:
+                if hours * cache.store.user_count <= _MAX_HOST_HOURS and not _read_range(cache, hours, ended):
+                    return
+        ended.wait(bucket_s)
+
+
+def _read_range(cache: FleetCache, hours: int, ended: threading.Event) -> bool:
+    """Read what a picture of the last hours needs. Whether it is read: not where the service has ended."""
+    # Where hosts report more often than that, an hour of them is too much to read for nobody.
+    rate_ms = cache.store.tiers[0] if hours < _DAY_HOURS else None
+    now_ms = times.now_ms()
+    asked = PictureQuestion(
+        metric=NAMES["cpuUtilization"], statistic="mean", start_ms=now_ms - hours * HOUR_MS, end_ms=now_ms,
+        rate_ms=rate_ms, columns=400, rows=1,
+    )  # fmt: skip
+    # Whoever asks later is told that the store is away.
+    with contextlib.suppress(StoreUnavailable):
+        if hours > _DAY_HOURS and not _read_by_day(cache, asked, ended):
+            return False
+        picture(cache, asked, {}, now_ms)
+        for end_ms in (now_ms, now_ms // DAY_MS * DAY_MS):
+            with cache.lock:
+                usual_spacing(cache, replace(asked, end_ms=end_ms))
+    return not ended.wait(_LATER_S)
+
+
+def _read_by_day(cache: FleetCache, asked: PictureQuestion, ended: threading.Event) -> bool:
+    """Read what a picture of several days needs, a day at a time, so that nobody waits for all of it meanwhile.
+
+    Whether it is all read: not where the service has ended.
+    """
+    quantity = asked.metric.quantity
+    rate_ms = fitting_ms(cache, asked, max(cache.store.user_count, 1), asked.end_ms)
+    key = MatrixKey(quantity, asked.statistic, rate_ms)
+    range_ms = (asked.start_ms // rate_ms * rate_ms, -(-asked.end_ms // rate_ms) * rate_ms)
+    for day_ms in range(range_ms[0] // DAY_MS * DAY_MS, range_ms[1], DAY_MS):
+        start_ms, end_ms = max(day_ms, range_ms[0]), min(day_ms + DAY_MS, range_ms[1])
+        if ended.wait(_PAUSE_S):
+            return False
+        with cache.lock:
+            cache.know(key)
+            cache.matrix(key, start_ms, max(1, (end_ms - start_ms) // rate_ms))
+            cache.totals.over(quantity, (start_ms, end_ms))
+    return True
 
 
 class Answering:

@@ -20,15 +20,22 @@ from service.control.database import ControlError
 from service.credentials.rates import FailedAttempts
 from service.http.access import OnlyEncrypted, RefuseForeignPages, RequireOwnHost
 from service.http.authentication import Authentication
-from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
 from service.http.problems import serialize, unavailable, uncontrolled, unexpected
-from service.http.query_strings import RefuseUnknownParameters
 from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.health import Health, Ready, member_looks, other_looks, refusing_looks, unasked_tokens_look
 from service.http.resources.ingest import Metrics
 from service.http.resources.page import STATIC, VIEWS, Dashboard, StaticFile
-from service.http.routing import HEALTH, REPORTS, Slashes, elsewhere, ending, under
+from service.http.routing import (
+    HEALTH,
+    REPORTS,
+    AllowOrigins,
+    RefuseUnknownParameters,
+    Slashes,
+    elsewhere,
+    ending,
+    under,
+)
 from service.http.token_limits import AddressLimit
 from service.parts import Service
 from service.settings import ServiceSettings

@@ -13,7 +13,7 @@ _DESCRIPTION = "Takes the reports of Loadlens agents, keeps them, and answers hi
 _EPILOG = """examples:
   loadlens-service                                    on http://127.0.0.1:8888, data in ./var/loadlens
   loadlens-service --port 9000 --data-dir /srv/loadlens
-  LOADLENS_TOKEN=... loadlens-service --host 0.0.0.0  reachable from other machines
+  LOADLENS_TOKEN=... loadlens-service --host 0.0.0.0  reachable from other hosts
   loadlens-service up                                 the service and an agent for this machine
   loadlens-service status                             what works, what does not and what to do
   loadlens-service agents                             what agents do, and whether that is what was asked

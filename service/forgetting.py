@@ -171,7 +171,7 @@ class Forgetting:
             )
 
     def _say(self, user: str, error: Exception) -> None:
-        self.problem = f"A machine is to be forgotten, and is not yet (the log says which): {error}"
+        self.problem = f"A host is to be forgotten, and is not yet (the log says which): {error}"
         _log.warning("%s is to be forgotten, and is not yet: %s", display(user), error)
 
     async def _look_after(self) -> None:

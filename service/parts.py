@@ -16,7 +16,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
 from service.backup.snapshots import Live, SnapshotMaker
-from service.cluster.errors import ClusterError
+from service.cluster import ClusterError
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
@@ -166,7 +166,7 @@ class Service:
     async def _make_scheduled(
         self, address: str, request: ReportRequest, schedule: int
     ) -> FinishedReport | ReportRefused:
-        """Have a report made of a schedule, as a reader asks for it who may see all machines."""
+        """Have a report made of a schedule, as a reader asks for it who may see all hosts."""
         reader = Identity("reader", token=f"schedule:{schedule}")
         return await self.report_maker.report(
             request, address, lambda: self.tokens.pass_on(reader, _SCHEDULED_MS), reader.scope

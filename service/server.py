@@ -29,7 +29,7 @@ from contract.logs import fields
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, begin_app, preload
-from service.cluster.errors import ClusterError
+from service.cluster import ClusterError
 from service.connections import CertifiedWebSocket, LimitedProtocol
 from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
@@ -304,7 +304,7 @@ def _warn_of_open_secrets(settings: ServiceSettings) -> None:
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
         secret = "token" if settings.store_token else "password"
         _log.warning(
-            "--store %s sends the %s unencrypted to another machine: use influxs:// wherever others could listen",
+            "--store %s sends the %s unencrypted to another host: use influxs:// wherever others could listen",
             settings.store, secret,
         )  # fmt: skip
 
@@ -327,7 +327,7 @@ def serve(settings: ServiceSettings) -> NoReturn:
     asks = settings.token or settings.openid_issuer or any_kept(Path(settings.data_dir) / "control.db")
     if not is_loopback(settings.host) and not asks:
         raise SettingError(
-            f"--host {settings.host} lets other machines in; make a token that they must send "
+            f"--host {settings.host} lets other hosts in; make a token that they must send "
             "(loadlens-service tokens create --offline --role admin NAME, or the old way --token or LOADLENS_TOKEN), "
             "or listen on 127.0.0.1"
         )

@@ -230,7 +230,7 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=100_000_000,
-            description="Most machines that are let in; reports of others get 429.",
+            description="Most hosts that are let in; reports of others get 429.",
             extra={"metavar": "NUMBER"},
         ),
     ] = 100_000
@@ -239,7 +239,7 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
         Meta(
             ge=100,
             le=1_000_000_000,
-            description="Most series that are kept, quantities of machines, their cores and devices; reports that"
+            description="Most series that are kept, quantities of hosts, their cores and devices; reports that"
             " would add to them get 429.",
             extra={"metavar": "NUMBER"},
         ),

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from service.app import Application
-from service.cluster.bucket import ControlBucket
+from service.cluster.control_stream import ControlBucket
 from service.cluster.log import ReplicatedLog
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder

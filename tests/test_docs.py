@@ -17,7 +17,7 @@ from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.settings import Settings
 from contract.settings.fields import Setting, settings_of
 from contract.validation import parse
-from service.http import deprecations
+from service.http import answers
 from tests.support.reports import original
 from tests.support.running import RunningService, clean_environment
 
@@ -157,6 +157,6 @@ def test_the_question_that_is_asked_by_curl_is_json() -> None:
 
 
 def test_everything_deprecated_is_documented_with_its_dates() -> None:
-    for one in deprecations.ALL:
+    for one in answers.DEPRECATED:
         assert (one.until - one.since).days >= 365
         assert f"| {one.since.date()} | {one.until.date()} | `{one.instead}` |" in API

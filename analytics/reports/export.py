@@ -39,6 +39,8 @@ def encoded(report: ReportDocument, form: ReportForm, *, user_path: str | None =
 _UNITS: dict[Kind, str | None] = {
     "text": None, "user": None, "share": "1", "change": "1", "number": None, "time": "ISO 8601",
 }  # fmt: skip
+_KEYS_OF_FACTS = {"Hosts": "Machines"}
+"""What programs know a fact by, where people are told another name."""
 
 
 def render_json(report: ReportDocument) -> bytes:
@@ -52,7 +54,7 @@ def render_json(report: ReportDocument) -> bytes:
         "findings": [_json_finding(finding) for finding in report.findings],
         "figures": {picture.name: title_of(picture) for picture in report.pictures()},
         "tables": {table.name: _json_table(table) for table in report.tables()},
-        "facts": dict(report.facts),
+        "facts": {_KEYS_OF_FACTS.get(name, name): value for name, value in report.facts},
         "caveats": report.caveats,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"

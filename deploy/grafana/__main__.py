@@ -9,10 +9,10 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from deploy.grafana.fleet import fleet
 from deploy.grafana.hive import hive
 from deploy.grafana.resources import resources
-from deploy.grafana.user import machine
+from deploy.grafana.user import host
 
 FOLDER = Path(__file__).with_name("dashboards")
-DASHBOARDS = {"hive": hive, "fleet": fleet, "user": machine, "resources": resources}
+DASHBOARDS = {"hive": hive, "fleet": fleet, "user": host, "resources": resources}
 """By the name of the file."""
 
 

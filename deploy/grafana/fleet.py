@@ -1,4 +1,4 @@
-"""The whole fleet at a glance, however many machines it has."""
+"""The whole fleet at a glance, however many hosts it has."""
 
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import HeatmapCellLayout
@@ -19,7 +19,7 @@ from deploy.grafana.parts import (
 )
 from deploy.grafana.queries import (
     BUCKET_MEAN,
-    COUNT_OF_MACHINES,
+    COUNT_OF_HOSTS,
     CPU,
     EACH_BUCKET,
     EACH_USER,
@@ -33,16 +33,16 @@ from deploy.grafana.queries import (
 )
 
 _MAX_ROWS = 100
-"""Machines that a heat map has rows for."""
+"""Hosts that a heat map has rows for."""
 _PERCENT_SATURATED = f"{SATURATED:.0%}"
 _IS_SATURATED = f"{BUCKET_MEAN} >= {SATURATED:g}"
 _EACH_TENTH = [(place / 10, (place + 1) / 10 if place < 9 else None) for place in range(10)]
-_QUANTILES = {f"{share} % of machines are below": f"PERCENTILE({BUCKET_MEAN}, {share})" for share in (50, 95)}
+_QUANTILES = {f"{share} % of hosts are below": f"PERCENTILE({BUCKET_MEAN}, {share})" for share in (50, 95)}
 
 
 def fleet() -> Dashboard:
     """The dashboard "Fleet"."""
-    made = board("loadlens-fleet", "Fleet", "All machines, or those that are chosen.", "now-24h")
+    made = board("loadlens-fleet", "Fleet", "All hosts, or those that are chosen.", "now-24h")
     made = made.with_variable(system()).with_variable(user()).with_variable(tier("15m"))
     for panel in (*_numbers(), *_over_time(), *_tables()):
         made = made.with_panel(panel)
@@ -51,19 +51,19 @@ def fleet() -> Dashboard:
 
 def _numbers() -> list[Builder[Panel]]:
     saturated = select_of_means({"buckets": f"COUNT({BUCKET_MEAN})"}, where=_IS_SATURATED, by=(EACH_USER,))
-    busy = f'SELECT COUNT("buckets") AS "machines" FROM ({saturated}) WHERE $timeFilter'
+    busy = f'SELECT COUNT("buckets") AS "hosts" FROM ({saturated}) WHERE $timeFilter'
     return [
-        number("Machines", "How many have reported in this time.", COUNT_OF_MACHINES, nothing="0"),
+        number("Hosts", "How many have reported in this time.", COUNT_OF_HOSTS, nothing="0"),
         number("Utilization", "The mean of all samples.", select({"mean": mean()}), unit=PERCENT, decimals=1),
         number(
             "Highest sample",
-            "Of any machine as a whole.",
+            "Of any host as a whole.",
             select({"maximum": f"MAX({quoted(CPU.maximum)})"}),
             unit=PERCENT,
         ),
         number(
             "Saturated at some time",
-            f"Machines with a bucket whose mean was {_PERCENT_SATURATED} or more.",
+            f"Hosts with a bucket whose mean was {_PERCENT_SATURATED} or more.",
             busy,
             nothing="0",
         ),
@@ -76,7 +76,7 @@ def _over_time() -> list[Builder[Panel]]:
     return [
         graph(
             "Utilization",
-            "The mean of all samples, and what half of the machines, and 95 % of them, stay below.",
+            "The mean of all samples, and what half of the hosts, and 95 % of them, stay below.",
             [
                 InfluxQuery(select({"the fleet": mean()}, by=(EACH_BUCKET,), fill="null")),
                 InfluxQuery(select_of_means(_QUANTILES, by=(EACH_BUCKET,), fill="null")),
@@ -85,15 +85,15 @@ def _over_time() -> list[Builder[Panel]]:
         ),
         graph(
             "Saturation",
-            f"How many machines have a mean of {_PERCENT_SATURATED} or more.",
-            [InfluxQuery(share_between(SATURATED, None), "saturated machines")],
+            f"How many hosts have a mean of {_PERCENT_SATURATED} or more.",
+            [InfluxQuery(share_between(SATURATED, None), "saturated hosts")],
             width=12,
             unit="short",
             nothing="0",
         ),
         colours(
-            "Machines by utilization",
-            "How many machines have a mean in each tenth; a name is the upper bound.",
+            "Hosts by utilization",
+            "How many hosts have a mean in each tenth; a name is the upper bound.",
             tenths,
             unit="short",
             rows=PERCENT,
@@ -102,7 +102,7 @@ def _over_time() -> list[Builder[Panel]]:
         ),
         colours(
             "Users over time",
-            f"The mean of each machine; {_MAX_ROWS} of those that are chosen have a row.",
+            f"The mean of each host; {_MAX_ROWS} of those that are chosen have a row.",
             [InfluxQuery(f"{each} SLIMIT {_MAX_ROWS}", "$tag_userId")],
             unit=PERCENT,
             most=1,
@@ -116,7 +116,7 @@ def _tables() -> list[Builder[Panel]]:
     return [
         sorted_table(
             "Top users",
-            "The twenty machines with the highest mean of all samples.",
+            "The twenty hosts with the highest mean of all samples.",
             top,
             "mean",
             units={"mean": PERCENT, "highest": PERCENT},
@@ -125,7 +125,7 @@ def _tables() -> list[Builder[Panel]]:
         ),
         sorted_table(
             "Last reports",
-            "When the newest window of each machine ended, in the time that is looked at; the longest silent is first.",
+            "When the newest window of each host ended, in the time that is looked at; the longest silent is first.",
             LAST_REPORTS,
             "Time",
             units={"Time": "dateTimeFromNow", "load": PERCENT},

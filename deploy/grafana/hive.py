@@ -22,7 +22,7 @@ def hive() -> Dashboard:
     made = made.with_panel(
         graph(
             "CPU Loads",
-            "Mean and variance of all samples of the chosen machines; the highest and the lowest mean of a core.",
+            "Mean and variance of all samples of the chosen hosts; the highest and the lowest mean of a core.",
             [InfluxQuery(_LOADS), InfluxQuery(_OF_CORES)],
             height=12,
         ).override_by_name("load variance", [DynamicConfigValue("unit", "short")])
@@ -30,7 +30,7 @@ def hive() -> Dashboard:
     made = made.with_panel(
         sorted_table(
             "95 Percentile Load per User",
-            "The 95th percentile of the means of each machine's buckets, and when it was reached.",
+            "The 95th percentile of the means of each host's buckets, and when it was reached.",
             _PERCENTILE,
             "percentile",
             units={"percentile": PERCENT},

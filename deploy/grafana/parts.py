@@ -117,7 +117,7 @@ def sorted_table(
     width: int = 12,
     height: int = 10,
 ) -> table.Panel:
-    """Rows in the order of one column; `units` by column; machines lead to their own page."""
+    """Rows in the order of one column; `units` by column; hosts lead to their own page."""
     ordered = common_builders.TableSortByFieldState().display_name(by).desc(descending)
     panel = table.Panel().sort_by([ordered])
     panel.with_transformation(
@@ -130,7 +130,7 @@ def sorted_table(
     for name, unit in units.items():
         panel.override_by_name(name, [DynamicConfigValue("unit", unit)])
     page = {
-        "title": "Look at this machine",
+        "title": "Look at this host",
         "url": "/d/loadlens-user?var-user=${__value.text:percentencode}&${__url_time_range}",
     }
     panel.override_by_name("userId", [DynamicConfigValue("links", [page])])
@@ -176,13 +176,13 @@ def _asked(name: str, label: str, query: str) -> dashboards.QueryVariable:
 
 
 def system() -> dashboards.QueryVariable:
-    """The operating systems whose machines are looked at."""
+    """The operating systems whose hosts are looked at."""
     return _asked("os", "System", SYSTEMS).multi(True).include_all(True).all_value(".*").current(ALL)
 
 
 def user(*, many: bool = True) -> dashboards.QueryVariable:
-    """The machines that are looked at: several of a fleet, or one."""
-    variable = _asked("user", "Machines" if many else "Machine", USERS_OF_SYSTEMS)
+    """The hosts that are looked at: several of a fleet, or one."""
+    variable = _asked("user", "Hosts" if many else "Host", USERS_OF_SYSTEMS)
     return variable.multi(True).include_all(True).current(ALL) if many else variable
 
 

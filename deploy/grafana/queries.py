@@ -1,10 +1,10 @@
 """The InfluxQL of the dashboards, on the rollups of docs/influxdb.md.
 
 Grafana fills in `$timeFilter`, `$__to` and the variables: `$tier` is the width of the buckets and says which rollup is
-read, `${user:regex}` stands for the machines that are chosen, escaped for a regular expression.
+read, `${user:regex}` stands for the hosts that are chosen, escaped for a regular expression.
 
 A bucket of a rollup is one or more rows that add up: SUM, MIN and MAX merge rows and buckets exactly. What compares
-the means of machines or cores asks for these first, bucket by bucket, in a statement within the statement.
+the means of hosts or cores asks for these first, bucket by bucket, in a statement within the statement.
 """
 
 from contract.influx import CORE, OS_TYPE, USER_ID, Fields, fields_of, measurement_of
@@ -12,7 +12,7 @@ from contract.metrics import Cpu
 
 CPU: Fields = fields_of(Cpu.quantities[0])
 SATURATED = 0.9
-"""A machine counts as saturated in a bucket whose mean reaches this."""
+"""A host counts as saturated in a bucket whose mean reaches this."""
 
 
 def quoted(name: str) -> str:
@@ -20,14 +20,14 @@ def quoted(name: str) -> str:
     return f'"{name}"'
 
 
-MACHINES = quoted(f"{measurement_of()}_$tier")
+HOSTS = quoted(f"{measurement_of()}_$tier")
 CORES = quoted(f"{measurement_of(cores=True)}_$tier")
 CHOSEN = f"{quoted(USER_ID)} =~ /^${{user:regex}}$/ AND $timeFilter"
 EACH_BUCKET = "time($tier)"
 EACH_USER = quoted(USER_ID)
 EACH_CORE = quoted(CORE)
 BUCKET_MEAN = quoted("mean")
-"""The mean of a bucket of a machine or core, in `select_of_means`."""
+"""The mean of a bucket of a host or core, in `select_of_means`."""
 
 
 def mean(fields: Fields = CPU) -> str:
@@ -49,9 +49,9 @@ def deviation(fields: Fields = CPU) -> str:
 
 
 def select(
-    columns: dict[str, str], source: str = MACHINES, *, where: str = "", by: tuple[str, ...] = (), fill: str = ""
+    columns: dict[str, str], source: str = HOSTS, *, where: str = "", by: tuple[str, ...] = (), fill: str = ""
 ) -> str:
-    """A statement on the machines that are chosen, in the range that is looked at; `columns` by the name of each."""
+    """A statement on the hosts that are chosen, in the range that is looked at; `columns` by the name of each."""
     named = ", ".join(f"{expression} AS {quoted(name)}" for name, expression in columns.items())
     condition = f"{CHOSEN} AND {where}" if where else CHOSEN
     groups = f" GROUP BY {', '.join(by)}" if by else ""
@@ -61,9 +61,9 @@ def select(
 def select_of_means(
     columns: dict[str, str], *, cores: bool = False, where: str = "", by: tuple[str, ...] = (), fill: str = ""
 ) -> str:
-    """A statement on the means of the buckets of each machine, or each core, that is chosen."""
+    """A statement on the means of the buckets of each host, or each core, that is chosen."""
     series = (EACH_BUCKET, EACH_USER, *((EACH_CORE,) if cores else ()))
-    means = select({"mean": mean()}, CORES if cores else MACHINES, by=series, fill="none")
+    means = select({"mean": mean()}, CORES if cores else HOSTS, by=series, fill="none")
     named = ", ".join(f"{expression} AS {quoted(name)}" for name, expression in columns.items())
     condition = f"$timeFilter AND {where}" if where else "$timeFilter"
     groups = f" GROUP BY {', '.join(by)}" if by else ""
@@ -76,9 +76,9 @@ def by_core(columns: dict[str, str]) -> str:
 
 
 def share_between(low: float, high: float | None) -> str:
-    """How many machines have a mean in [low, high), bucket by bucket; without `high` in [low, 1]."""
+    """How many hosts have a mean in [low, high), bucket by bucket; without `high` in [low, 1]."""
     where = f"{BUCKET_MEAN} >= {low:g}" + ("" if high is None else f" AND {BUCKET_MEAN} < {high:g}")
-    return select_of_means({"machines": f"COUNT({BUCKET_MEAN})"}, where=where, by=(EACH_BUCKET,), fill="0")
+    return select_of_means({"hosts": f"COUNT({BUCKET_MEAN})"}, where=where, by=(EACH_BUCKET,), fill="0")
 
 
 SYSTEMS = f"SHOW TAG VALUES FROM {quoted(measurement_of())} WITH KEY = {quoted(OS_TYPE)} WHERE $timeFilter"
@@ -88,13 +88,13 @@ USERS_OF_SYSTEMS = (
     f"SHOW TAG VALUES FROM {quoted(measurement_of())} WITH KEY = {quoted(USER_ID)}"
     f" WHERE {quoted(OS_TYPE)} =~ /^${{os:regex}}$/ AND $timeFilter"
 )
-"""The machines of those that are chosen."""
+"""The hosts of those that are chosen."""
 
-COUNT_OF_MACHINES = (
-    'SELECT COUNT("samples") AS "machines" FROM ('
+COUNT_OF_HOSTS = (
+    'SELECT COUNT("samples") AS "hosts" FROM ('
     + select({"samples": f"SUM({quoted(CPU.count)})"}, by=(EACH_USER,))
     + ") WHERE $timeFilter"
 )
 
 LAST_REPORTS = select({"load": f"LAST({quoted(CPU.mean)})"}, quoted(measurement_of()), by=(EACH_USER,))
-"""The newest window of each machine, and when it ended."""
+"""The newest window of each host, and when it ended."""

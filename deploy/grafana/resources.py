@@ -1,4 +1,4 @@
-"""What machines have beside their CPU: memory, disks and the network."""
+"""What hosts have beside their CPU: memory, disks and the network."""
 
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
@@ -19,7 +19,7 @@ _MOST = 20
 
 def resources() -> Dashboard:
     """The dashboard "Resources"."""
-    about = "Memory, disks and network of machines, and their load average."
+    about = "Memory, disks and network of hosts, and their load average."
     made = board("loadlens-resources", "Resources", about, "now-6h")
     made = made.with_variable(system()).with_variable(user()).with_variable(tier("5m"))
     for panel in (*_numbers(), *_over_time(), *_tables()):
@@ -61,28 +61,28 @@ def _over_time() -> list[Builder[Panel]]:
         ),
         graph(
             "Load average",
-            "Processes that run or wait, of a machine: the mean over the last 1, 5 and 15 minutes.",
+            "Processes that run or wait, of a host: the mean over the last 1, 5 and 15 minutes.",
             _over({name: mean(fields) for name, fields in _LOADS.items()}),
             width=12,
             unit=_PROCESSES,
         ),
         graph(
             "Disk traffic",
-            "Bytes a second that a machine reads and writes.",
+            "Bytes a second that a host reads and writes.",
             _over({"read": mean(_READ), "written": mean(_WRITTEN)}),
             width=12,
             unit=_BYTES_A_SECOND,
         ),
         graph(
             "Disk operations",
-            "Reads and writes a second of a machine.",
+            "Reads and writes a second of a host.",
             _over({"reads": mean(_READS), "writes": mean(_WRITES)}),
             width=12,
             unit=_A_SECOND,
         ),
         graph(
             "Network traffic",
-            "Bytes a second that a machine receives and sends.",
+            "Bytes a second that a host receives and sends.",
             _over({"received": mean(_RECEIVED), "sent": mean(_SENT)}),
             unit=_BYTES_A_SECOND,
         ),
@@ -95,7 +95,7 @@ def _tables() -> list[Builder[Panel]]:
     return [
         sorted_table(
             "Most memory",
-            f"The {_MOST} machines with the highest mean of the memory in use.",
+            f"The {_MOST} hosts with the highest mean of the memory in use.",
             memory,
             "mean",
             units={"mean": PERCENT, "highest": PERCENT},
@@ -104,7 +104,7 @@ def _tables() -> list[Builder[Panel]]:
         ),
         sorted_table(
             "Most traffic",
-            f"The {_MOST} machines that receive most; what they send, read and write.",
+            f"The {_MOST} hosts that receive most; what they send, read and write.",
             select(traffic, by=(EACH_USER,)),
             "received",
             units=dict.fromkeys(traffic, _BYTES_A_SECOND),

@@ -1,4 +1,4 @@
-"""One machine: the whole of it, and core by core."""
+"""One host: the whole of it, and core by core."""
 
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
@@ -21,9 +21,9 @@ _EXTREMES = {"highest sample": f"MAX({quoted(CPU.maximum)})", "lowest sample": f
 _CORE = "core $tag_core"
 
 
-def machine() -> Dashboard:
+def host() -> Dashboard:
     """The dashboard "User"."""
-    made = board("loadlens-user", "User", "One machine, and each of its cores.", "now-6h")
+    made = board("loadlens-user", "User", "One host, and each of its cores.", "now-6h")
     made = made.with_variable(system()).with_variable(user(many=False)).with_variable(tier("5m"))
     for panel in (*_numbers(), *_over_time()):
         made = made.with_panel(panel)
@@ -36,7 +36,7 @@ def _numbers() -> list[Builder[Panel]]:
         number("Standard deviation", "Of all samples.", select({"sd": deviation()}), unit=PERCENT, decimals=1),
         number(
             "Highest sample",
-            "Of the machine as a whole.",
+            "Of the host as a whole.",
             select({"maximum": f"MAX({quoted(CPU.maximum)})"}),
             unit=PERCENT,
         ),
@@ -74,7 +74,7 @@ def _over_time() -> list[Builder[Panel]]:
         ),
         graph(
             "Variance",
-            "The population variance of each bucket's samples: how restless the machine is within a bucket.",
+            "The population variance of each bucket's samples: how restless the host is within a bucket.",
             [InfluxQuery(select({"variance": variance()}, by=each_bucket, fill="null"))],
             unit="short",
         ),

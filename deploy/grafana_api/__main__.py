@@ -45,9 +45,9 @@ def lines_by(group: str, **params: str) -> Json:
     return target(_FLEET.replace("{metric}", "cpuUtilization"), columns, by=group, resample_rate="${rate}", **params)
 
 
-def machines(*stats: str) -> Json:
-    """Statistics of each machine over the whole range: a row for each machine and statistic."""
-    columns = {"group": ("machine", "string"), "stat": ("stat", "string"), "values.0": ("value", "number")}
+def hosts(*stats: str) -> Json:
+    """Statistics of each host over the whole range: a row for each host and statistic."""
+    columns = {"group": ("host", "string"), "stat": ("stat", "string"), "values.0": ("value", "number")}
     params = {"metric": "cpuUtilization", "stat": ",".join(stats), "by": "user", "resample_rate": "all"}
     return target("/api/v1/query", columns, root="series", **params)
 
@@ -63,8 +63,8 @@ def graph(title: str, description: str, *targets: Json, unit: str = "percentunit
 
 
 def table(title: str, description: str, question: Json, by: str) -> Json:
-    """A row for each machine, a column for each statistic, the highest first."""
-    matrix = {"columnField": "stat", "rowField": "machine", "valueField": "value"}
+    """A row for each host, a column for each statistic, the highest first."""
+    matrix = {"columnField": "stat", "rowField": "host", "valueField": "value"}
     order = {"sort": [{"field": by, "desc": True}]}
     return _panel("table", title, description, (question,), 24) | {
         "transformations": [{"id": "groupingToMatrix", "options": matrix}, {"id": "sortBy", "options": order}],
@@ -91,7 +91,7 @@ def _variables(*, user: bool) -> list[Json]:
     question = target("/api/v1/users", {"user_id": ("user_id", "string")}, root="users")
     question["url_options"]["params"] = []
     users = {
-        "name": "user", "label": "Machine", "type": "query", "datasource": SOURCE, "refresh": 2,
+        "name": "user", "label": "Host", "type": "query", "datasource": SOURCE, "refresh": 2,
         "query": {"queryType": "infinity", "infinityQuery": question | {"refId": "variable"}},
     }  # fmt: skip
     return [users, rate]
@@ -116,31 +116,31 @@ def board(uid: str, title: str, description: str, panels: list[Json], *, user: b
 def hive() -> Json:
     """The original's dashboard, with exact numbers."""
     return board("loadlens-api-hive", "Hive", "The original's two panels.", [
-        graph("CPU Loads", "All samples of all machines.", line(_FLEET, "load average", "mean"),
+        graph("CPU Loads", "All samples of all hosts.", line(_FLEET, "load average", "mean"),
               line(_FLEET, "load variance", "var"), line(_FLEET, "maximum", "max"), line(_FLEET, "minimum", "min")),
-        table("95 Percentile Load per User", "Of 50 ms samples, exact over the whole range.", machines("p95"), "p95"),
+        table("95 Percentile Load per User", "Of 50 ms samples, exact over the whole range.", hosts("p95"), "p95"),
     ])  # fmt: skip
 
 
 def fleet() -> Json:
-    """All machines."""
-    return board("loadlens-api-fleet", "Fleet", "All machines together, in groups, and one by one.", [
-        graph("Utilization", "All samples of all machines.", line(_FLEET, "mean", "mean"), line(_FLEET, "p95", "p95"),
+    """All hosts."""
+    return board("loadlens-api-fleet", "Fleet", "All hosts together, in groups, and one by one.", [
+        graph("Utilization", "All samples of all hosts.", line(_FLEET, "mean", "mean"), line(_FLEET, "p95", "p95"),
               line(_FLEET, "p99", "p99")),
-        graph("Hottest machines", "The ten with the highest p95.", lines_by("user", stat="p95", top="10"), width=12),
+        graph("Hottest hosts", "The ten with the highest p95.", lines_by("user", stat="p95", top="10"), width=12),
         graph("By operating system", "The mean of each.", lines_by("os_type", stat="mean"), width=12),
-        table("Machines", "Over the whole range.", machines("mean", "p95", "max"), "p95"),
+        table("Hosts", "Over the whole range.", hosts("mean", "p95", "max"), "p95"),
     ])  # fmt: skip
 
 
 def host() -> Json:
-    """One machine."""
+    """One host."""
     rest = [
         graph("Memory", "The share in use.", line(_USER, "memory", "mean", "memoryUtilization"), width=12),
         graph("Disk", "Bytes per second.", line(_USER, "read", "mean", "diskReadBytes"),
               line(_USER, "written", "mean", "diskWrittenBytes"), unit="Bps", width=12),
     ]  # fmt: skip
-    return board("loadlens-api-host", "Host", "One machine.", [
+    return board("loadlens-api-host", "Host", "One host.", [
         graph("Utilization", "Of 50 ms samples.", line(_USER, "mean", "mean"), line(_USER, "p95", "p95"),
               line(_USER, "max", "max"), line(_USER, "min", "min")),
         graph("Cores", "The mean of the busiest and of the idlest core.",

@@ -1,6 +1,6 @@
 """The figures of docs/why-averages-of-averages-lie.md: `python -m docs.site.averages` writes them to docs/pictures.
 
-A made-up machine that is easy to check by hand: 10 % for 57 seconds of each minute, flat out for 3. It is sampled every
+A made-up host that is easy to check by hand: 10 % for 57 seconds of each minute, flat out for 3. It is sampled every
 50 ms and reported every 5 s, as agents do.
 """
 
@@ -21,7 +21,7 @@ _WIDTH, _BAR, _LABELS = 720, 34, 300
 
 
 class Answers(NamedTuple):
-    """What different ways of looking say of an hour of the machine, shares."""
+    """What different ways of looking say of an hour of the host, shares."""
 
     mean: float
     highest_minute: float
@@ -71,7 +71,7 @@ def figures() -> Mapping[str, str]:
             "64 cores at 10 %, 2 cores at 90 %: how busy is the fleet?",
             [
                 ("share of all CPU time", (64 * 0.1 + 2 * 0.9) / 66, True),
-                ("mean of the machines' means", (0.1 + 0.9) / 2, False),
+                ("mean of the hosts' means", (0.1 + 0.9) / 2, False),
             ],
         ),
     }

@@ -1,4 +1,4 @@
-// Says that something was deployed, and shows p95 and mean of each machine over the last day as a table.
+// Says that something was deployed, and shows p95 and mean of each host over the last day as a table.
 const url = process.env.LOADLENS_URL ?? "http://localhost:8888";
 
 async function call(path, options = {}) {

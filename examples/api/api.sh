@@ -1,5 +1,5 @@
 #!/bin/sh
-# Says that something was deployed, and shows p95 and mean of each machine over the last day as a table.
+# Says that something was deployed, and shows p95 and mean of each host over the last day as a table.
 set -eu
 url=${LOADLENS_URL:-http://localhost:8888}
 curl --silent --fail --header "Content-Type: application/json" --data '{"text": "deploy 1.4", "tags": ["deploy"]}' \

@@ -107,7 +107,7 @@ class Registry:
             return None
         most_s = max(off, key=abs)
         return (
-            f"Clocks of machines are off by more than {CLOCK_LIMIT_S:.0f} s: {len(off)}, one by {most_s:+.0f} s"
+            f"Clocks of hosts are off by more than {CLOCK_LIMIT_S:.0f} s: {len(off)}, one by {most_s:+.0f} s"
             " (clock_ahead_s of GET /api/v1/users says whose); their windows are stamped by the time of this service"
         )
 

@@ -20,7 +20,7 @@ from service.alerts.silences import WeeklySilence
 from service.notifications.queue import NotificationQueue
 
 _NEAR_MS = 2 * MINUTE_MS
-"""What a machine said so long before or after a moment tells who used its CPU then."""
+"""What a host said so long before or after a moment tells who used its CPU then."""
 _MAX_USED = 20_000
 
 _Changes = dict[str, list[dict[str, Any]]]
@@ -40,7 +40,7 @@ class Notifier:
         labels_of: Callable[[str], Mapping[str, str]] = lambda user: {},
     ) -> None:
         """Links lead to `public_url`, where there is one; `is_paused` says whether an agent is meant not to report,
-        and `labels_of` what a machine said last of its labels.
+        and `labels_of` what a host said last of its labels.
         """
         self._repository = repository
         self._queue = queue
@@ -52,7 +52,7 @@ class Notifier:
         """The scheduled silences that are known."""
 
     def hear(self, reports: Iterable[Report]) -> None:
-        """Remember who used the CPU of machines that say so, of each what it said last."""
+        """Remember who used the CPU of hosts that say so, of each what it said last."""
         for report in reports:
             if report.processes is not UNSET:
                 self._used[report.user_id] = report.end_timestamp, report.processes
@@ -61,11 +61,11 @@ class Notifier:
             self._used.popitem(last=False)
 
     def forget(self, user: str) -> None:
-        """Forget what a machine said."""
+        """Forget what a host said."""
         self._used.pop(user, None)
 
     def _who(self, user: str, at_ms: int) -> list[Named]:
-        """Who used most of the CPU of a machine around a moment; empty where that is not known."""
+        """Who used most of the CPU of a host around a moment; empty where that is not known."""
         end_ms, use = self._used.get(user, (0, None))
         return [] if use is None or abs(end_ms - at_ms) > _NEAR_MS else top(use)
 

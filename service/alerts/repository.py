@@ -81,7 +81,7 @@ class Alert(NamedTuple):
     notified_ms: int
     """When that was last, by the service's clock."""
     who: Sequence[Named] = ()
-    """Who used most of the machine's CPU when it fired, the most first; empty where that is not known."""
+    """Who used most of the host's CPU when it fired, the most first; empty where that is not known."""
 
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> "Alert":

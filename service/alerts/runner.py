@@ -62,7 +62,7 @@ class Runner:
         Notifications link to `public_url`, where there is one; `is_paused` says whose agent is meant not to report, and
         `is_mine` whether this process is the one of a cluster that evaluates them. `take_over` is called before it
         begins: what the one before has kept is in the control database then, and that one can keep nothing any more.
-        `labels_of` says what a machine said last of its labels.
+        `labels_of` says what a host said last of its labels.
         """
         self._take_over = take_over
         self._journal = journal

@@ -39,7 +39,7 @@ def summary(rule: Rule, value: float) -> str:
     level = _number(rule, rule.above if rule.above is not None else rule.below or 0.0)
     if isinstance(rule, FleetRule):
         side = "above" if rule.above is not None else "below"
-        return f"{_label(rule)} is {side} {level} on {_percent(value)} of the machines, level {_percent(rule.share)}"
+        return f"{_label(rule)} is {side} {level} on {_percent(value)} of the hosts, level {_percent(rule.share)}"
     if isinstance(rule, ChangeRule):
         return f"{rule.extractor.label} changed by {_number(rule, value)} in {rule.over}, level {level}"
     return f"{_label(rule)} is {_number(rule, value)}, level {level}"
@@ -79,7 +79,7 @@ def change(
 
 
 def _link(public_url: str, user: str, since_ms: int, at_ms: int) -> str:
-    """The dashboard's view of the machine, or of the fleet, around the time."""
+    """The dashboard's view of the host, or of the fleet, around the time."""
     shown = {"from": max(0, since_ms - HOUR_MS), "to": at_ms + HOUR_MS}
     page = f"/host?{urlencode({'id': user} | shown)}" if user else f"/?{urlencode(shown)}"
     return public_url.rstrip("/") + page

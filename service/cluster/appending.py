@@ -6,8 +6,8 @@ import time
 import nats.errors
 import nats.js.errors
 
+from service.cluster import ClusterError
 from service.cluster.connection import Cluster, words_of
-from service.cluster.errors import ClusterError
 
 WRONG_LAST = (10071, 10164)
 """JetStream's codes for a message that is not behind the one that its sender knows of."""

@@ -18,8 +18,8 @@ from nats.aio.client import Server
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
+from service.cluster import ClusterError
 from service.cluster.client import ShortClient
-from service.cluster.errors import ClusterError
 
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")

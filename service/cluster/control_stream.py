@@ -1,4 +1,4 @@
-"""Streams of JetStream that keep control databases alike: made where they are missing, and followed."""
+"""Streams of JetStream that keep control databases alike: what operators decide, and what the rules have come to."""
 
 import asyncio
 import logging
@@ -8,16 +8,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 import nats.errors
-from nats.js.api import StreamConfig
+import nats.js.errors
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
+from service.cluster import ClusterError
+from service.cluster.appending import WRONG_LAST, NotLast, append
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
 from service.cluster.delivery import Message
-from service.cluster.errors import ClusterError
 from service.cluster.tail import Tail
-from service.control.database import ControlError
+from service.control.database import ControlError, ControlOutdated
 from service.control.sharing import BucketEntry
 
 _log = logging.getLogger("loadlens.service")
+_PUT_S = 2.0
+"""So long a change waits for JetStream: whoever made it is told to try again, and nobody waits behind it for long."""
+_TRY_S = 10.0
+"""Longer than the election of a leader takes: what was delivered meanwhile should be noted."""
+
 _RETRY_S = 1.0
 
 
@@ -88,3 +95,67 @@ class ControlStream:
         if self._following is not None:
             self._following.cancel()
         self._worker.shutdown()
+
+
+class ControlBucket(ControlStream):
+    """The bucket `NAME-control`, as `service.control.sharing.Bucket` says; any thread may call."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Open it, made where it is missing. Raises ClusterError."""
+        name = f"{cluster.address.name}-control"
+        self._prefix = f"$KV.{name}."
+        # As JetStream's clients make buckets, so that `nats kv` shows it.
+        wanted = StreamConfig(
+            name=f"KV_{name}", subjects=[f"{self._prefix}>"], storage=StorageType.FILE, discard=DiscardPolicy.NEW,
+            retention=RetentionPolicy.LIMITS, num_replicas=cluster.replicas, max_msgs=-1, max_age=0,
+            max_bytes=-1, max_msgs_per_subject=1, duplicate_window=120.0, allow_rollup_hdrs=True, deny_delete=True,
+            allow_direct=True,
+        )  # fmt: skip
+        super().__init__(cluster, wanted)
+
+    def put(self, key: str, value: bytes, revision: int) -> int:
+        """Put a value where the newest revision of its key is `revision`; its own revision."""
+        if not self._cluster.is_connected:
+            # The client would keep it, and send it when nobody expects it any more.
+            raise ControlError(f"no server of {self._cluster.address} can be reached, so nothing can be changed")
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        putting = self._cluster.jetstream.publish(self._prefix + key, value, timeout=_PUT_S, headers=headers)
+        try:
+            return self._cluster.call(putting).seq
+        except nats.js.errors.APIError as error:
+            if error.err_code in WRONG_LAST:
+                raise ControlOutdated("another process has changed it at the same moment; try again") from None
+            raise ControlError(f"{self._cluster.address}: {error.description}") from None
+        except (nats.errors.Error, TimeoutError) as error:
+            raise ControlError(f"{self._cluster.address} keeps no changes now: {words_of(error)}") from None
+
+    def purge(self, key: str, revision: int) -> None:
+        """Forget a key, unless it has been put again since `revision`."""
+        self._purge(revision + 1, self._prefix + key)
+
+
+class ChangeStream(ControlStream):
+    """The stream `NAME-rules`, as `service.control.replication.ChangeLog` says; any thread may call."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Open it, made where it is missing. Raises ClusterError."""
+        self._subject = f"{cluster.address.name}.rules"
+        wanted = StreamConfig(
+            name=f"{cluster.address.name}-rules", subjects=[self._subject], storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW, retention=RetentionPolicy.LIMITS, num_replicas=cluster.replicas,
+            max_msgs=-1, max_age=0, max_bytes=-1, duplicate_window=120.0,
+        )  # fmt: skip
+        super().__init__(cluster, wanted)
+
+    def put(self, payload: bytes, after: int) -> int:
+        """Put an entry where the newest is at `after`; its sequence."""
+        try:
+            return append(self._cluster, self._subject, payload, after, _TRY_S)
+        except NotLast:
+            raise ControlOutdated("another process has changed something at the same moment; try again") from None
+        except ClusterError as error:
+            raise ControlError(str(error)) from None
+
+    def forget(self, before: int) -> None:
+        """Forget the entries before a sequence."""
+        self._purge(before)

@@ -17,8 +17,8 @@ from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig, StorageType
 from nats.js.kv import KeyValue
 
+from service.cluster import ClusterError
 from service.cluster.connection import CALL_S, Cluster, patiently, words_of
-from service.cluster.errors import ClusterError
 
 _log = logging.getLogger("loadlens.service")
 STALE_S = 4.0

@@ -1,6 +1,6 @@
 """The replicated log: accepted reports on the disks of a quorum, in order, before they are acknowledged.
 
-One stream of JetStream has all reports; their sequence in it is the offset that the journal of one machine would give.
+One stream of JetStream has all reports; their sequence in it is the offset that the journal of one host would give.
 A report's subject is its host's partition, and its message id says host, metric types and end of window: sent again to
 any process within the stream's duplicate window, it is stored once.
 """
@@ -21,9 +21,9 @@ import nats.js.errors
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from contract.report import Report
+from service.cluster import ClusterError
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
 from service.cluster.delivery import Message, identity_of
-from service.cluster.errors import ClusterError
 from service.cluster.partitions import PARTITIONS, message_id, partition_of
 from service.cluster.publishing import Publisher, Sent, longest_s
 from service.cluster.tail import Tail

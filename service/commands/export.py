@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _PROGRAM = "loadlens-service export"
 _DESCRIPTION = """\
-Writes summaries of all machines as Parquet files, a folder for each day, for
-analyses of more than fits into memory or on one machine. What was written
+Writes summaries of all hosts as Parquet files, a folder for each day, for
+analyses of more than fits into memory or on one host. What was written
 before and has not changed is left as it is."""
 _EPILOG = """examples:
   loadlens-service export --to /srv/export
@@ -62,7 +62,7 @@ class ExportSettings(ServiceAddress, frozen=True, kw_only=True):
         str, Meta(description="The width of a summary, which divides a day.", extra={"metavar": "TIME"})
     ] = "5m"
     parts: Annotated[
-        int, Meta(ge=1, le=1000, description="Files of a day; each machine is in one.", extra={"metavar": "N"})
+        int, Meta(ge=1, le=1000, description="Files of a day; each host is in one.", extra={"metavar": "N"})
     ] = 8
 
     def __post_init__(self) -> None:
@@ -194,7 +194,7 @@ class Export:
             return set()
 
     def _slices(self, metric: str, day_ms: int) -> Iterator["pd.DataFrame"]:
-        """The summaries of each machine, a few hours at a time."""
+        """The summaries of each host, a few hours at a time."""
         rate_ms = parse_duration(self._rate)
         span_ms = max(_ROWS // max(len(self._source.users()), 1), 1) * rate_ms
         for start in range(day_ms, day_ms + DAY_MS, span_ms):

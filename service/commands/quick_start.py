@@ -6,15 +6,15 @@ from urllib.parse import quote
 def browser(url: str, *, token: bool = False) -> list[str]:
     """The lines that say which address to open in a browser."""
     hint = " (sign in with LOADLENS_TOKEN)" if token else ""
-    return ["", f"  Reports and machines, in a browser{hint}", f"    {url}/"]
+    return ["", f"  Reports and hosts, in a browser{hint}", f"    {url}/"]
 
 
-def machine(url: str, user: str | None, *, token: bool = False) -> list[str]:
-    """What to ask of the machine that reports as `user`; nothing without one."""
+def this_host(url: str, user: str | None, *, token: bool = False) -> list[str]:
+    """What to ask of the host that reports as `user`; nothing without one."""
     if user is None:
         return []
     address = f"{url}/api/v1/metrics/cpuLoadAvg/byUser/{quote(user, safe=':')}"
-    return _command(f"This machine, {user}, in steps of 5 s", f"{address}?resample_rate=5s", token)
+    return _command(f"This host, {user}, in steps of 5 s", f"{address}?resample_rate=5s", token)
 
 
 def fleet(url: str, user: str | None, *, token: bool = False) -> list[str]:
@@ -24,7 +24,7 @@ def fleet(url: str, user: str | None, *, token: bool = False) -> list[str]:
     api = f"{url}/api/v1/metrics/cpuLoadAvg"
     return [
         *_command("The whole fleet, hour by hour", f"{api}/fleet?resample_rate=1h", token, csv=True),
-        *_command("Its ten busiest machines", f"{api}/fleet?by=user&top=10&resample_rate=1d", token, csv=True),
+        *_command("Its ten busiest hosts", f"{api}/fleet?by=user&top=10&resample_rate=1d", token, csv=True),
         *_command(
             "The 95th percentile of one", f"{api}/byUser/{quote(user)}?stat=p95&resample_rate=1h", token, csv=True
         ),

@@ -140,7 +140,7 @@ def _agents(agents: Sequence[dict[str, Any]]) -> Iterator[CheckResult]:
     if not agents:
         yield CheckResult(
             "agents", "note", "No agent has reported yet.",
-            "Start `loadlens-agent --url ...` on a machine, or see demo data: `loadlens-service demo`.",
+            "Start `loadlens-agent --url ...` on a host, or see demo data: `loadlens-service demo`.",
         )  # fmt: skip
         return
     now_s = time.time()
@@ -158,7 +158,7 @@ def _agents(agents: Sequence[dict[str, Any]]) -> Iterator[CheckResult]:
     if silent:
         yield CheckResult(
             "agents", "fails", f"{agents_in_words(len(silent))} silent for over 15 minutes: {_named(silent)}.",
-            "On the machine `loadlens-agent status` says why.",
+            "On the host `loadlens-agent status` says why.",
         )  # fmt: skip
     if paused:
         yield CheckResult("agents", "note", f"{agents_in_words(len(paused))} paused on purpose: {_named(paused)}.")

@@ -25,7 +25,7 @@ _CREATE_DESCRIPTION = """\
 Makes a token, and prints it: the one time that anybody sees it.
 
 Roles: reader asks. operator changes settings, rules and the like too. admin makes
-tokens too. agent is for one machine: it reports as --scope, and nobody else.
+tokens too. agent is for one host: it reports as --scope, and nobody else.
 With enrolment, agents get their own tokens (loadlens-agent enrol).
 
 The first token is made with --offline, while the service is stopped: from then

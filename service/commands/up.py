@@ -23,8 +23,7 @@ from contract.report import decode_report
 from contract.settings import load
 from contract.settings.fields import settings_of
 from service.commands import quick_start
-from service.commands.own_tokens import own_token
-from service.commands.processes import Child, ChildEnded, wait_for_end
+from service.commands.children import Child, ChildEnded, own_token, wait_for_end
 from service.control.data_lock import DataFolderInUse
 from service.control.database import ControlError
 from service.settings import ServiceSettings
@@ -196,7 +195,7 @@ class _Up:
             raise UpError(f"the agent cannot start: {error}") from None
 
     def _demonstrate(self) -> str:
-        """Load the fleet where it is not there yet; returns the name of one of its machines."""
+        """Load the fleet where it is not there yet; returns the name of one of its hosts."""
         from analytics.sources.service_api import ServiceError
         from service.commands.demo.command import demonstrate, sample_fleet
         from service.commands.demo.fleet import FleetError
@@ -230,7 +229,7 @@ class _Up:
             "",
             f"Loadlens runs on {self.url}.",
             *quick_start.browser(self.url, token=token),
-            *quick_start.machine(self.url, user, token=token),
+            *quick_start.this_host(self.url, user, token=token),
             *quick_start.fleet(self.url, shown, token=token),
             *quick_start.service(self.url, token=token),
             "",

@@ -1,6 +1,6 @@
-"""Names of processes by which another on the same machine can tell that they have ended.
+"""Names of processes by which another on the same host can tell that they have ended.
 
-A name is machine, start of the kernel, space of process numbers, number and start of the process: a number alone is
+A name is host, start of the kernel, space of process numbers, number and start of the process: a number alone is
 given again, and means another process in a container. Only Linux says all of these.
 """
 

@@ -1,4 +1,4 @@
-"""What the methods of `analytics` say of one machine: computed in a thread, one at a time, and kept for a while.
+"""What the methods of `analytics` say of one host: computed in a thread, one at a time, and kept for a while.
 
 Each looks at the past that its method needs, up to the end of the range on the screen: a forecast does not become
 another one because somebody zooms. Methods are imported when they are first used, so that the service starts quickly.
@@ -50,7 +50,7 @@ class Busy(Exception):
 
 
 class Subject(NamedTuple):
-    """The machine, metric and range that are analysed."""
+    """The host, metric and range that are analysed."""
 
     user_id: str
     metric: NamedMetric
@@ -170,7 +170,7 @@ class Analyst:
         ]
 
     def _who(self, subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
-        """Who used most of the CPU then: `who`, where the machine said so."""
+        """Who used most of the CPU then: `who`, where the host said so."""
         question = UseQuestion(found["time"], found["time"] + found["width"], top=3, user_id=subject.user_id)
         used = self._source.store.who(question)
         if not used.busy_s:

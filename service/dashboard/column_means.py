@@ -1,4 +1,4 @@
-"""The mean of each column of the fleet's picture, in which machines weigh by the cores that they had then."""
+"""The mean of each column of the fleet's picture, in which hosts weigh by the cores that they had then."""
 
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -24,14 +24,14 @@ _CORES_FRESH_S: Final = 600.0
 
 
 def mean_of_columns(
-    cache: FleetCache, key: MatrixKey, start_ms: int, cells: Floats, machines: tuple[Places, Places]
+    cache: FleetCache, key: MatrixKey, start_ms: int, cells: Floats, hosts: tuple[Places, Places]
 ) -> Doubles:
     """The mean of each column of cells, which begin at `start_ms` and are what `key` says.
 
-    Of CPU utilization machines weigh as many as they had cores then, else have, one where neither is known. `machines`
+    Of CPU utilization hosts weigh as many as they had cores then, else have, one where neither is known. `hosts`
     are the rows of `cache` that cells are of, and how many cores each has now. Raises StoreUnavailable.
     """
-    finite, (rows, now) = np.isfinite(cells), machines
+    finite, (rows, now) = np.isfinite(cells), hosts
     if key.quantity != _CPU:
         return _mean(np.where(finite, cells, 0), np.ones(len(cells)), finite)
     end_ms = start_ms + cells.shape[1] * key.rate_ms
@@ -68,7 +68,7 @@ def _mean(values: Floats | Doubles, weights: Doubles, finite: npt.NDArray[np.boo
 
 
 class _Had(NamedTuple):
-    """How many cores machines had over a range."""
+    """How many cores hosts had over a range."""
 
     number: "pd.Series[int]"
     """By row; where it changed, the most."""
@@ -85,7 +85,7 @@ def _cores_had(cache: FleetCache, range_ms: tuple[int, int]) -> _Had:
 
 
 def _cores_parts(cache: FleetCache, users: frozenset[str], range_ms: tuple[int, int], rate_ms: int) -> pd.DataFrame:
-    """Of machines whose cores changed: `row`, `column`, the mean number of `cores` in it, `mean` of their samples."""
+    """Of hosts whose cores changed: `row`, `column`, the mean number of `cores` in it, `mean` of their samples."""
     asked = replace(_question(range_ms), users=users)
     single = core_counts.single_cores(cache.store, asked, rate_ms)
     moments = pd.DatetimeIndex(single.index).as_unit("ms").asi8
@@ -97,7 +97,7 @@ def _cores_parts(cache: FleetCache, users: frozenset[str], range_ms: tuple[int, 
         }
     ).groupby(["row", "column"], as_index=False)  # fmt: skip
     found = cells.agg(count=("count", "sum"), most=("count", "max"), used=("used", "sum"))
-    # A core that was there all the time has as many samples as the machine.
+    # A core that was there all the time has as many samples as the host.
     return found.assign(cores=found["count"] / found["most"], mean=found["used"] / found["count"])
 
 

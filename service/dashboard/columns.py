@@ -1,6 +1,6 @@
 """Which picture of the fleet is wanted, and how wide its columns are.
 
-A column is as wide as fits the picture, what is kept of the range, how often machines report, and what can be read at
+A column is as wide as fits the picture, what is kept of the range, how often hosts report, and what can be read at
 once.
 """
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
-from service.dashboard.machines import Selection
+from service.dashboard.hosts import Selection
 from service.dashboard.matrix import FleetCache, Floats, Shown
 from service.stores.base import Question, Store
 
 MAX_COLUMNS: Final = 1000
 LARGE: Final = 100
-"""Of fewer machines a picture takes no longer than a person notices."""
+"""Of fewer hosts a picture takes no longer than a person notices."""
 _RATES: Final = tuple(
     [1000 * second for second in (1, 2, 5, 10, 15, 30)]
     + [MINUTE_MS * minute for minute in (1, 2, 5, 10, 15, 30)]
@@ -25,16 +25,16 @@ _RATES: Final = tuple(
     + [DAY_MS * day for day in (1, 7, 28, 84, 364)]
 )
 _MAX_CELLS: Final = 1 << 22
-"""Machines times columns that are looked at for a picture: some 100 ms of work where all of it is new."""
+"""Hosts times columns that are looked at for a picture: some 100 ms of work where all of it is new."""
 _MAX_ROWS: Final = 1 << 23
-"""Rows of rollups that are read for it: a month of ten thousand machines by the hour."""
+"""Rows of rollups that are read for it: a month of ten thousand hosts by the hour."""
 SPARSE: Final = 1.5
 ABOUT: Final = 0.9
 """How far windows are apart is known to some part of a column: five minutes and a second are five minutes."""
 _ENOUGH: Final = 1000
-"""So many machines say whether columns are as wide as that."""
+"""So many hosts say whether columns are as wide as that."""
 _SAMPLED: Final = 128
-"""So many machines tell how far windows are apart,"""
+"""So many hosts tell how far windows are apart,"""
 _LOOKED_AT_MS: Final = 15 * MINUTE_MS
 """by their last windows, at first those of so long,"""
 _MOST_LOOKED_AT_MS: Final = DAY_MS
@@ -56,14 +56,14 @@ class PictureQuestion(Selection):
     rows: int
 
 
-def fitting_ms(cache: FleetCache, asked: PictureQuestion, machines: int, now_ms: int) -> int:
-    """The width of a column that fits the picture, what is kept, how often machines report, and what can be read."""
+def fitting_ms(cache: FleetCache, asked: PictureQuestion, hosts: int, now_ms: int) -> int:
+    """The width of a column that fits the picture, what is kept, how often hosts report, and what can be read."""
     store, range_ms = cache.store, asked.end_ms - asked.start_ms
     finest_ms = store.finest_ms(asked.start_ms, now_ms)
-    columns = max(1, min(asked.columns, _MAX_CELLS // machines))
-    rate_ms = rate_of(store, max(range_ms / columns, finest_ms), finest_ms, range_ms * machines)
-    if machines >= LARGE and rate_ms % store.tiers[0]:
-        # Windows of all machines are much to read for a picture that then shows that they are fewer than its columns.
+    columns = max(1, min(asked.columns, _MAX_CELLS // hosts))
+    rate_ms = rate_of(store, max(range_ms / columns, finest_ms), finest_ms, range_ms * hosts)
+    if hosts >= LARGE and rate_ms % store.tiers[0]:
+        # Windows of all hosts are much to read for a picture that then shows that they are fewer than its columns.
         coarser = usual_spacing(cache, asked)
         if coarser > rate_ms * SPARSE:
             rate_ms = rate_of(store, coarser * ABOUT, finest_ms)
@@ -73,7 +73,7 @@ def fitting_ms(cache: FleetCache, asked: PictureQuestion, machines: int, now_ms:
 def rate_of(store: Store, least_ms: float, finest_ms: int = 1, read_ms: int = 0) -> int:
     """The least width of a column, at least so wide, that can be made of what is kept.
 
-    Of widths that rollups have, it is one for which not too many rows are read of `read_ms` machine milliseconds: where
+    Of widths that rollups have, it is one for which not too many rows are read of `read_ms` host milliseconds: where
     a cell has several rows of a rollup, one of a coarser rollup is quicker by as much.
     """
     possible = [rate for rate in _RATES if rate >= least_ms and rate % finest_ms == 0]
@@ -83,7 +83,7 @@ def rate_of(store: Store, least_ms: float, finest_ms: int = 1, read_ms: int = 0)
 
 
 def usual_spacing(cache: FleetCache, asked: PictureQuestion) -> float:
-    """How far apart in ms windows are, as some machines say at the end of the range; 0 where that is not known."""
+    """How far apart in ms windows are, as some hosts say at the end of the range; 0 where that is not known."""
 
     def looked() -> float:
         names = cache.rows.names or cache.store.users()["user_id"].tolist()
@@ -101,13 +101,13 @@ def usual_spacing(cache: FleetCache, asked: PictureQuestion) -> float:
                 return spacing(values) * rate_ms if several.any() else 0.0
             length_ms = min(8 * length_ms, _MOST_LOOKED_AT_MS)
 
-    # Machines may be set to report otherwise at some time: it is looked at for each day that a range ends on.
+    # Hosts may be set to report otherwise at some time: it is looked at for each day that a range ends on.
     day_ms = (asked.end_ms - 1) // DAY_MS * DAY_MS
     return cache.kept(f"spacing {asked.metric.quantity.name}", (day_ms, day_ms + DAY_MS), looked, _SPACING_FRESH_S)
 
 
 def spacing(values: Floats) -> float:
-    """How many columns lie from one window of a machine to its next, for the machine in the middle of some."""
+    """How many columns lie from one window of a host to its next, for the host in the middle of some."""
     found = np.isfinite(values[:: max(1, len(values) // _ENOUGH)])
     counts = found.sum(axis=1)
     several = counts > 1

@@ -1,7 +1,7 @@
-"""The fleet as a picture: a heat map of as many rows as there are pixels, however many machines there are.
+"""The fleet as a picture: a heat map of as many rows as there are pixels, however many hosts there are.
 
-Neighbours in the order of machines share a row of pixels, which shows the highest of their values, so that a hot
-machine is never averaged away.
+Neighbours in the order of hosts share a row of pixels, which shows the highest of their values, so that a hot
+host is never averaged away.
 """
 
 import struct
@@ -20,14 +20,14 @@ from contract.metrics import Quantity
 from service.alerts.repository import Alert
 from service.dashboard.column_means import mean_of_columns
 from service.dashboard.columns import ABOUT, SPARSE, PictureQuestion, fitting_ms, rate_of, spacing
-from service.dashboard.machines import (
-    Machines,
+from service.dashboard.hosts import (
+    Hosts,
     Places,
     Selected,
     document_of,
     extremes,
+    hosts_in,
     labels_of,
-    machines_in,
     names_of,
     selected,
     silent,
@@ -42,7 +42,7 @@ _TOLD: Final = 10
 """So many alerts are told of."""
 
 Firing = Mapping[str, Sequence[Alert]]
-"""The alerts that fire, by machine; empty: of the fleet."""
+"""The alerts that fire, by host; empty: of the fleet."""
 
 
 def picture(cache: FleetCache, asked: PictureQuestion, firing: Firing, now_ms: int) -> bytes:
@@ -52,7 +52,7 @@ def picture(cache: FleetCache, asked: PictureQuestion, firing: Firing, now_ms: i
 
 
 def picture_in_parts(cache: FleetCache, asked: PictureQuestion, firing: Firing, now_ms: int) -> Iterator[bytes]:
-    """The picture in two parts: what can be drawn, and what else is said of the machines that are shown.
+    """The picture in two parts: what can be drawn, and what else is said of the hosts that are shown.
 
     Each blocks; raises StoreUnavailable.
     """
@@ -75,10 +75,10 @@ class _Picture:
     firing: Firing
     start_ms: int
     rate_ms: int
-    machines: Machines
+    hosts: Hosts
     found: Selected
     values: Floats
-    """A row for each machine, as `cache` has them."""
+    """A row for each host, as `cache` has them."""
 
     @property
     def range_ms(self) -> tuple[int, int]:
@@ -90,14 +90,14 @@ class _Picture:
         return self._packed({})
 
     def whole(self) -> bytes:
-        """The same, and what else is said of the machines. Raises StoreUnavailable."""
+        """The same, and what else is said of the hosts. Raises StoreUnavailable."""
         return self._packed(self.tables())
 
     def _packed(self, tables: dict[str, Any]) -> bytes:
         shown = self.found.shown
-        # The places of the machines that rows of pixels begin with, and that behind the last.
+        # The places of the hosts that rows of pixels begin with, and that behind the last.
         edges = np.linspace(0, len(shown), min(len(shown), self.asked.rows) + 1).astype(np.int64)
-        highest = _highest(self.values, self.machines.rows[shown], edges)
+        highest = _highest(self.values, self.hosts.rows[shown], edges)
         scale = _scale(self.asked.metric.quantity, highest)
         header = {
             "metric": self.asked.metric.name,
@@ -109,40 +109,38 @@ class _Picture:
             "rows": len(edges) - 1,
             "scale": scale,
             "edges": (edges + self.asked.first).tolist(),
-            "labels": [self.machines.names[place] for place in shown[edges[:-1]].tolist()] if len(shown) else [],
+            "labels": [self.hosts.names[place] for place in shown[edges[:-1]].tolist()] if len(shown) else [],
             "total": len(self.found.ordered),
-            "known": len(self.machines.names),
+            "known": len(self.hosts.names),
         }
         text = msgspec.json.encode(header | tables)
         return struct.pack("<I", len(text)) + text + _pixels(highest, scale).tobytes()
 
     def tables(self) -> dict[str, Any]:
-        """What else is said of the machines that are shown. Raises StoreUnavailable."""
+        """What else is said of the hosts that are shown. Raises StoreUnavailable."""
         asked, states, shown = self.asked, self.found.states, self.found.shown
-        cells = self.values[self.machines.rows[shown]]
-        machines = with_changes(self.cache, self.machines, asked.metric.quantity, self.range_ms)
+        cells = self.values[self.hosts.rows[shown]]
+        hosts = with_changes(self.cache, self.hosts, asked.metric.quantity, self.range_ms)
         weighted = mean_of_columns(
             self.cache,
             MatrixKey(asked.metric.quantity, asked.statistic, self.rate_ms),
             self.start_ms,
             cells,
-            (machines.rows[shown], machines.cores[shown]),
+            (hosts.rows[shown], hosts.cores[shown]),
         )
         firing = self.firing
         return {
             "states": {name: int(mask.sum()) for name, mask in states.items()},
             "weighted": _listed(weighted),
             "reporting": np.isfinite(cells).sum(axis=0).tolist(),
-            "machines": [document_of(machines, place, states) for place in shown[:PAGE].tolist()],
-            "hottest": extremes(machines, states, highest=True),
-            "idlest": extremes(machines, states, highest=False),
-            "silent": silent(machines, states),
-            "known_labels": machines.known_labels,
-            "labelled": labels_of(machines.labels[place] for place in shown[machines.is_labelled[shown]].tolist()),
+            "machines": [document_of(hosts, place, states) for place in shown[:PAGE].tolist()],
+            "hottest": extremes(hosts, states, highest=True),
+            "idlest": extremes(hosts, states, highest=False),
+            "silent": silent(hosts, states),
+            "known_labels": hosts.known_labels,
+            "labelled": labels_of(hosts.labels[place] for place in shown[hosts.is_labelled[shown]].tolist()),
             "firing": _told_of(
-                firing
-                if asked.is_everybody
-                else {name: firing[name] for name in names_of(machines, states["alerting"])}
+                firing if asked.is_everybody else {name: firing[name] for name in names_of(hosts, states["alerting"])}
             ),
         }
 
@@ -151,19 +149,19 @@ def _read(cache: FleetCache, asked: PictureQuestion, firing: Firing, now_ms: int
     """All that is read for a picture's pixels."""
     known = max(cache.store.user_count, 1)
     rate_ms = asked.rate_ms or fitting_ms(cache, asked, known, now_ms)
-    values, machines, start_ms = _values(cache, asked, rate_ms)
+    values, hosts, start_ms = _values(cache, asked, rate_ms)
     coarser = spacing(values) * rate_ms if asked.rate_ms is None else rate_ms
     if coarser > rate_ms * SPARSE:
-        # Machines report less often than that: columns would be empty between their windows.
+        # Hosts report less often than that: columns would be empty between their windows.
         rate_ms = rate_of(cache.store, coarser * ABOUT)
-        values, machines, start_ms = _values(cache, asked, rate_ms)
+        values, hosts, start_ms = _values(cache, asked, rate_ms)
     end_ms = start_ms + values.shape[1] * rate_ms
-    found = selected(machines, asked, asked.metric.quantity, frozenset(firing), min(now_ms, end_ms))
-    return _Picture(cache, asked, firing, start_ms, rate_ms, machines, found, values)
+    found = selected(hosts, asked, asked.metric.quantity, frozenset(firing), min(now_ms, end_ms))
+    return _Picture(cache, asked, firing, start_ms, rate_ms, hosts, found, values)
 
 
-def _values(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, Machines, int]:
-    """The values of all machines, the machines, and the start of the columns; the two are read beside each other."""
+def _values(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, Hosts, int]:
+    """The values of all hosts, the hosts, and the start of the columns; the two are read beside each other."""
     first = asked.start_ms // rate_ms
     columns = max(1, -(-asked.end_ms // rate_ms) - first)
     range_ms = (first * rate_ms, (first + columns) * rate_ms)
@@ -171,12 +169,12 @@ def _values(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Fl
     key = MatrixKey(quantity, asked.statistic, rate_ms)
     cache.know(key)
     with ThreadPoolExecutor(1, "picture") as beside:
-        reading = beside.submit(machines_in, cache, quantity, range_ms)
+        reading = beside.submit(hosts_in, cache, quantity, range_ms)
         values = cache.matrix(key, range_ms[0], columns)
-        machines = reading.result()
+        hosts = reading.result()
     if asked.sort == "change":
-        machines = with_changes(cache, machines, quantity, range_ms)
-    return with_rows(values, len(cache.rows.names)), machines, range_ms[0]
+        hosts = with_changes(cache, hosts, quantity, range_ms)
+    return with_rows(values, len(cache.rows.names)), hosts, range_ms[0]
 
 
 def _told_of(firing: Firing) -> dict[str, Any]:
@@ -199,7 +197,7 @@ def _told_of(firing: Firing) -> dict[str, Any]:
 
 
 def _highest(values: Floats, rows: Places, edges: Places) -> Floats:
-    """The highest value of the machines of each row of pixels in each column; NaN where none has one."""
+    """The highest value of the hosts of each row of pixels in each column; NaN where none has one."""
     if len(edges) > len(rows):
         return values[rows]
     # One row of pixels after the other: several times as fast as `reduceat` over all of them.

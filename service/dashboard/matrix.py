@@ -1,4 +1,4 @@
-"""One statistic of every machine over time, as a matrix that is kept current.
+"""One statistic of every host over time, as a matrix that is kept current.
 
 A heat map asks for the same range again and again, a little later each time. The store is asked for what has changed
 since only: columns that are new, and those that reports have come in for.
@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from contract.metrics import Quantity
 from contract.report import Report
-from service.dashboard.machine_rows import MachineRows
-from service.dashboard.totals import Totals
+from service.dashboard.totals import HostRows, Totals
 from service.stores.base import Question, Store
 from service.stores.cells import Cell
 
@@ -42,7 +41,7 @@ class MatrixKey(NamedTuple):
 
 
 class Matrix:
-    """Rows of machines, columns of buckets, one beside the other; NaN where a machine has no samples in a bucket."""
+    """Rows of hosts, columns of buckets, one beside the other; NaN where a host has no samples in a bucket."""
 
     def __init__(self, key: MatrixKey, first: int, columns: int) -> None:
         self.key = key
@@ -90,7 +89,7 @@ class Matrix:
         """Some of its columns."""
         return self.values[:, first - self.first : first - self.first + columns]
 
-    def update(self, store: Store, rows: MachineRows, wanted: range) -> None:
+    def update(self, store: Store, rows: HostRows, wanted: range) -> None:
         """Ask the store for what has changed of the columns that are wanted. Raises StoreUnavailable."""
         with self._guard:
             dirty = self._dirty & {*wanted}
@@ -103,7 +102,7 @@ class Matrix:
                 self._dirty |= dirty
             raise
 
-    def _read(self, store: Store, rows: MachineRows, first: int, last: int) -> None:
+    def _read(self, store: Store, rows: HostRows, first: int, last: int) -> None:
         (quantity, statistic, rate_ms), columns = self.key, self.values.shape[1]
         answer = store.answer(
             Question(
@@ -124,7 +123,7 @@ class Matrix:
 
 
 def with_rows(values: Floats, rows: int) -> Floats:
-    """Values with at least so many rows; those of machines that have nothing in them are NaN."""
+    """Values with at least so many rows; those of hosts that have nothing in them are NaN."""
     missing = rows - len(values)
     return np.pad(values, ((0, missing), (0, 0)), constant_values=np.nan) if missing > 0 else values
 
@@ -157,7 +156,7 @@ class FleetCache:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.lock = threading.Lock()
-        self.rows = MachineRows()
+        self.rows = HostRows()
         self._guard = threading.Lock()
         self.totals = Totals(store, self.rows)
         self._matrices: list[Matrix] = []
@@ -180,7 +179,7 @@ class FleetCache:
         with self.lock, self._guard:
             self._matrices.clear()
             self._kept.clear()
-            self.rows = MachineRows()
+            self.rows = HostRows()
             self.totals = Totals(self.store, self.rows)
 
     @property
@@ -199,7 +198,7 @@ class FleetCache:
         self._used_s = time.monotonic()
 
     def know(self, key: MatrixKey) -> None:
-        """Have the store find the machines of a matrix that is not there yet, before several threads ask about them."""
+        """Have the store find the hosts of a matrix that is not there yet, before several threads ask about them."""
         if all(one.key != key for one in self._matrices):
             self.store.answer(Question(quantity=key.quantity, start_ms=0, end_ms=0, rate_ms=1, by="user", cells="mean"))
 

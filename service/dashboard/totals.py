@@ -1,6 +1,6 @@
-"""The statistics of all samples of a range, of every machine, from sums of buckets that are kept.
+"""The statistics of all samples of a range, of every host, from sums of buckets that are kept.
 
-Another range has most of its hours in common with those that were looked at before. So what adds up of each machine
+Another range has most of its hours in common with those that were looked at before. So what adds up of each host
 (samples, their sum, extremes and histogram) is kept by the buckets of the store's rollups, coarse ones inside a range
 and finer ones at its edges, and only what is not there, or has changed since, is asked for.
 """
@@ -21,15 +21,34 @@ from analytics.frames.resampling import EVERYTHING_MS
 from analytics.frames.tiers import RAW, Piece, plan
 from contract import times
 from contract.metrics import Quantity
-from service.dashboard.machine_rows import MachineRows
 from service.stores.base import Question, Store
 from service.stores.cells import BINS, Sums, bins_of
+
+
+class HostRows:
+    """The number of each host, given once and for good, so that a row stays a host's whoever else joins."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._guard = threading.Lock()
+
+    def of(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The rows of hosts, new ones at the end. May be called by several threads."""
+        numbers = self._numbers
+        with self._guard:
+            for name in names:
+                if name not in numbers:
+                    numbers[name] = len(numbers)
+                    self.names.append(name)
+        return np.fromiter(map(numbers.__getitem__, names), np.int64, len(names))
+
 
 Places = npt.NDArray[np.int64]
 
 MAX_BYTES: Final = 1 << 27
-"""Of all sums together: a hundred buckets of ten thousand machines."""
-_BYTES_A_MACHINE: Final = 2 * len(BINS) + 40
+"""Of all sums together: a hundred buckets of ten thousand hosts."""
+_BYTES_A_HOST: Final = 2 * len(BINS) + 40
 """Of a bucket: two bytes a bin up to 65,535 samples, and five numbers."""
 _READ_BYTES: Final = 1 << 26
 """What is read at once."""
@@ -65,7 +84,7 @@ class _Bucket:
         self.bins: npt.NDArray[np.unsignedinteger] = np.empty((0, len(BINS)), np.uint8)
 
     def fill(self, rows: Places, numbers: npt.NDArray[np.float64], bins: npt.NDArray[np.uint32]) -> None:
-        """Take what was read, each line of another machine."""
+        """Take what was read, each line of another host."""
         if len(rows) and np.all(rows == np.arange(rows[0], rows[0] + len(rows))):
             self.rows = slice(int(rows[0]), int(rows[0]) + len(rows))  # several times as fast
         else:
@@ -92,7 +111,7 @@ class _Bucket:
 class Totals:
     """Sums by buckets of rollups. `note` runs on the event loop, all else in one thread at a time."""
 
-    def __init__(self, store: Store, rows: MachineRows) -> None:
+    def __init__(self, store: Store, rows: HostRows) -> None:
         self._store = store
         self._rows = rows
         self._guard = threading.Lock()
@@ -114,13 +133,13 @@ class Totals:
             return sum(bucket.bytes for bucket in self._kept.values())
 
     def over(self, quantity: Quantity, range_ms: tuple[int, int]) -> pd.DataFrame | None:
-        """`mean`, `p95` and `max` of a range (epoch ms, half-open), a line for each row of the machines.
+        """`mean`, `p95` and `max` of a range (epoch ms, half-open), a line for each row of the hosts.
 
         None where its buckets would be more than are kept. The quantity is a share. Raises StoreUnavailable.
         """
         pieces = [*plan(max(0, range_ms[0]), max(0, range_ms[1]), EVERYTHING_MS, self._store.tiers)]
         keys = [key for piece in pieces if piece.tier != RAW for key in self._keys(quantity, piece)]
-        if len(keys) * max(1, self._store.user_count) * _BYTES_A_MACHINE > MAX_BYTES:
+        if len(keys) * max(1, self._store.user_count) * _BYTES_A_HOST > MAX_BYTES:
             return None
         edges = [(_Bucket(), (piece.start_ms, piece.end_ms)) for piece in pieces if piece.tier == RAW]
         with ThreadPoolExecutor(_AT_ONCE, "picture") as beside:

@@ -1,7 +1,16 @@
-"""Answers as a table of dates and values, in the form that the client accepts."""
+"""Answers as a table of dates and values, in the form that the client accepts, and what is said beside them.
+
+Texts in CSV that a spreadsheet would take for formulas, names of hosts and devices, which anybody may choose, get an
+apostrophe before them, as OWASP has it ("CSV injection"). Numbers stay as they are; JSON, Arrow and Parquet have every
+name as it is. What is going to go is said in the answers that use it: Deprecation (RFC 9745), Sunset (RFC 8594);
+docs/api.md has the policy.
+"""
 
 import io
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import NamedTuple
 
 import falcon
 import msgspec
@@ -9,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from falcon import mediatypes
 from falcon.asgi import Request, Response
 
 from contract.times import DAY_MS, format_instant
-from service.http.csv_cells import harmless
 from service.http.problems import HTTPProblem
 
 JSON = "application/json"
@@ -133,3 +142,50 @@ def send(resp: Response, form: str, values: pd.DataFrame) -> None:
         resp.set_header("Approximation", values.attrs["approximation"])
     if "caveat" in values.attrs:
         resp.set_header("Caveat", values.attrs["caveat"])
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_PATTERN = r"\A[=+\-@\t\r]"
+_NAMES = ("group", "user", "user_id", "device")
+
+
+def harmless(text: str | None) -> str | None:
+    """The text as a cell may have it."""
+    return f"'{text}" if text is not None and text.startswith(FORMULA) else text
+
+
+def without_formulas(table: pa.Table) -> pa.Table:
+    """The table with the names in it as cells may have them."""
+    for name in _NAMES:
+        if name in table.column_names and pa.types.is_string(table.schema.field(name).type):
+            place, column = table.schema.get_field_index(name), table[name]
+            marked = pc.binary_join_element_wise(pa.scalar("'"), column, "")
+            is_formula = pc.fill_null(pc.match_substring_regex(column, _PATTERN), False)
+            table = table.set_column(place, name, pc.if_else(is_formula, marked, column))
+    return table
+
+
+class Deprecated(NamedTuple):
+    """Something that has a better successor."""
+
+    what: str
+    instead: str
+    since: datetime
+    until: datetime
+    """It may be gone from then on."""
+
+
+AUDIT_BEFORE = Deprecated(
+    "the parameter before of /api/v1/audit",
+    "after",
+    datetime(2026, 12, 1, tzinfo=UTC),
+    datetime(2027, 12, 1, tzinfo=UTC),
+)
+DEPRECATED = (AUDIT_BEFORE,)
+"""Everything that is deprecated."""
+
+
+def warn_of(resp: Response, deprecated: Deprecated) -> None:
+    """Say in an answer that what was used is deprecated."""
+    resp.set_header("Deprecation", f"@{deprecated.since.timestamp():.0f}")
+    resp.set_header("Sunset", format_datetime(deprecated.until, usegmt=True))

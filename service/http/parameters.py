@@ -20,7 +20,7 @@ DEFAULT_LIMIT = 100
 MAX_USERS = 10_000
 MAX_ALERTS = 10_000
 _MOMENT = {"format": "loadlens-moment", "examples": ["2018-07-12T12:15:00Z"]}
-_DURATION = {"format": "loadlens-duration", "examples": ["15m"]}
+DURATION = {"format": "loadlens-duration", "examples": ["15m"]}
 
 Start = Annotated[
     str,
@@ -35,7 +35,7 @@ Rate = Annotated[
     Meta(
         description=f"The width of a bucket, an InfluxQL duration from 1s to {format_duration(MAX_RATE_MS)}, or `all`"
         " for one bucket, the range itself.",
-        extra_json_schema=_DURATION,
+        extra_json_schema=DURATION,
     ),
 ]
 Zone = Annotated[
@@ -49,7 +49,7 @@ Offset = Annotated[
     str,
     Meta(
         description="Moves where buckets begin: a duration below the rate, also with a minus.",
-        extra_json_schema=_DURATION | {"examples": ["5m"]},
+        extra_json_schema=DURATION | {"examples": ["5m"]},
     ),
 ]
 Core = Annotated[str, Meta(description="The number of one core.", extra_json_schema={"examples": ["0"]})]
@@ -65,13 +65,13 @@ WeightOf = Annotated[Weight, Meta(description="What counts the same: samples, co
 Top = Annotated[int, Meta(ge=1, le=10_000, description="Keeps so many groups, those with the highest values.")]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many entries a page has at most.")]
 After = Annotated[str, Meta(description="The `next` of the page before.")]
-UserId = Annotated[str, Meta(max_length=MAX_USER_ID, description="The id of a machine.")]
+UserId = Annotated[str, Meta(max_length=MAX_USER_ID, description="The id of a host.")]
 Pattern = Annotated[
     str, Meta(max_length=MAX_PATTERN, description="A pattern: `*`, `?`, `[ab]`, `[!ab]` as in fnmatch.")
 ]
 
 LabelsOf = Annotated[
-    str, Meta(description="Machines with labels: `role=web`, or `role=web,zone=eu-*` for all of several.")
+    str, Meta(description="Hosts with labels: `role=web`, or `role=web,zone=eu-*` for all of several.")
 ]
 
 GROUPINGS: tuple[Grouping, ...] = ("user", "os_type", "os_version")
@@ -91,7 +91,7 @@ def names_of(kind: type[Struct]) -> tuple[str, ...]:
 
 
 class HistoryParameters(Struct, kw_only=True):
-    """Values of one machine."""
+    """Values of one host."""
 
     start: Start | None = None
     end: End | None = None
@@ -120,27 +120,27 @@ class FleetParameters(Struct, kw_only=True):
 Level = str
 """One of `LEVELS`, or `label:` and the name of a label."""
 PARTS: tuple[Level, ...] = ("core", "device")
-"""Groupings that have a group for each part of each machine."""
+"""Groupings that have a group for each part of each host."""
 LEVELS: tuple[Level, ...] = ("all", *GROUPINGS, *PARTS)
 
 
 class ChoiceParameters(Struct, kw_only=True):
-    """Machines, by what they are and do."""
+    """Hosts, by what they are and do."""
 
     sort: Annotated[
-        Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of machines.")
+        Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of hosts.")
     ] = "name"
     order: Literal["asc", "desc"] = "asc"
-    q: Annotated[str, Meta(description="Machines whose names hold it.")] = ""
-    os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
+    q: Annotated[str, Meta(description="Hosts whose names hold it.")] = ""
+    os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Hosts of a system.")] | None = None
     label: LabelsOf = ""
     state: Literal["hot", "idle", "silent", "alerting"] | None = None
-    first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0
-    count: Annotated[int, Meta(ge=1, le=10**9, description="How many machines there are from it on.")] | None = None
+    first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first host in the order.")] = 0
+    count: Annotated[int, Meta(ge=1, le=10**9, description="How many hosts there are from it on.")] | None = None
 
 
 class TableParameters(ChoiceParameters, kw_only=True):
-    """Several metrics, statistics, groupings and machines."""
+    """Several metrics, statistics, groupings and hosts."""
 
     metric: Annotated[
         list[str],
@@ -165,7 +165,7 @@ class TableParameters(ChoiceParameters, kw_only=True):
     ] = msgspec.field(default_factory=lambda: ["all"])
     user: Annotated[
         list[Pattern],
-        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
+        Meta(description="Ids of hosts, patterns, or labels such as `role=web`; all hosts unless said."),
     ] = []
     start: Start | None = None
     end: End | None = None
@@ -180,7 +180,7 @@ WINDOWS_METRIC = Annotated[
     str, Meta(description="The name of a metric.", extra_json_schema={"examples": ["cpuUtilization"]})
 ]
 WindowsRate = Annotated[
-    str, Meta(description="The width of a bucket, or `raw`: the windows as they came.", extra_json_schema=_DURATION)
+    str, Meta(description="The width of a bucket, or `raw`: the windows as they came.", extra_json_schema=DURATION)
 ]
 Histograms = Annotated[
     Literal["true", "false", "1", "0"], Meta(description="Whether each window comes with its histogram.")
@@ -201,12 +201,12 @@ class WhoParameters(Struct, kw_only=True):
     )
     top: Annotated[int, Meta(ge=1, le=MAX_TOP_USERS, description="How many are named.")] = 5
     resample_rate: (
-        Annotated[str, Meta(description="Also what each used in buckets so wide.", extra_json_schema=_DURATION)] | None
+        Annotated[str, Meta(description="Also what each used in buckets so wide.", extra_json_schema=DURATION)] | None
     ) = None
 
 
 class UserWindowsParameters(Struct, kw_only=True):
-    """Windows of one machine."""
+    """Windows of one host."""
 
     metric: WINDOWS_METRIC = "cpuUtilization"
     start: Start | None = None
@@ -221,200 +221,34 @@ class UserWindowsParameters(Struct, kw_only=True):
 
 
 class SelectionParameters(ChoiceParameters, kw_only=True):
-    """Machines, as the fleet's picture of a metric and a range chooses them."""
+    """Hosts, as the fleet's picture of a metric and a range chooses them."""
 
     metric: WINDOWS_METRIC = "cpuUtilization"
     start: Start | None = None
     end: End | None = None
 
 
-class MachinesParameters(SelectionParameters, kw_only=True):
-    """A page of machines."""
+class HostsParameters(SelectionParameters, kw_only=True):
+    """A page of hosts."""
 
     resample_rate: (
         Annotated[
-            str, Meta(description="Widens the range to whole buckets, as a picture has.", extra_json_schema=_DURATION)
+            str, Meta(description="Widens the range to whole buckets, as a picture has.", extra_json_schema=DURATION)
         ]
         | None
     ) = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many machines a page has at most.")] = MAX_LIMIT
+    limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many hosts a page has at most.")] = MAX_LIMIT
     after: After | None = None
 
 
 class FleetWindowsParameters(SelectionParameters, kw_only=True):
-    """Windows of the fleet, or of the machines that its picture of the range shows."""
+    """Windows of the fleet, or of the hosts that its picture of the range shows."""
 
     resample_rate: WindowsRate = "15m"
-    by: Annotated[Literal["user"], Meta(description="Each machine by itself.")] | None = None
+    by: Annotated[Literal["user"], Meta(description="Each host by itself.")] | None = None
     user: Annotated[
         list[Pattern],
-        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
+        Meta(description="Ids of hosts, patterns, or labels such as `role=web`; all hosts unless said."),
     ] = []
     histograms: Histograms = "false"
     weight: WeightOf = "samples"
-
-
-class UsersParameters(Struct, kw_only=True):
-    """The machines that have reported."""
-
-    user: Annotated[
-        list[Pattern],
-        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
-    ] = []
-    label: LabelsOf = ""
-    limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many machines a page has at most.")] = MAX_USERS
-    after: After | None = None
-
-
-class PageParameters(Struct, kw_only=True):
-    """A page of a list."""
-
-    limit: Limit = MAX_LIMIT
-    after: After | None = None
-
-
-class AgentsParameters(Struct, kw_only=True):
-    """Agents."""
-
-    selector: Annotated[
-        str,
-        Meta(
-            description="`all`, `os:Linux`, `label:role=web`, `user:` with a pattern, or `agent:` with a user id.",
-            extra_json_schema={"examples": ["os:Linux"]},
-        ),
-    ] = "all"
-    in_step: (
-        Annotated[Literal["true", "false"], Meta(description="Only those that are in sync, or are not.")] | None
-    ) = None
-    connected: Annotated[Literal["true", "false"], Meta(description="Only those that keep a stream open.")] | None = (
-        None
-    )
-    limit: Limit = DEFAULT_LIMIT
-    after: After | None = None
-
-
-class AlertsParameters(Struct, kw_only=True):
-    """Alerts."""
-
-    state: Literal["pending", "firing", "resolved"] | None = None
-    rule: Pattern = "*"
-    user: Annotated[
-        str, Meta(max_length=MAX_PATTERN, description="An id, a pattern, or labels such as `role=web`.")
-    ] = "*"
-    limit: Annotated[int, Meta(ge=1, le=MAX_ALERTS, description="How many alerts a page has at most.")] = 1000
-    after: After | None = None
-
-
-class NotificationsParameters(Struct, kw_only=True):
-    """Notifications."""
-
-    state: Literal["gathering", "waiting", "delivered", "dead"] | None = None
-    limit: Limit = DEFAULT_LIMIT
-    after: After | None = None
-
-
-class AuditParameters(Struct, kw_only=True):
-    """Entries of the audit trail."""
-
-    target: Annotated[str, Meta(description="Only changes of this, such as `all` or `rule:hot`.")] | None = None
-    limit: Limit = DEFAULT_LIMIT
-    after: After | None = None
-    before: (
-        Annotated[str, Meta(description="As `after`; deprecated.", extra_json_schema={"deprecated": True})] | None
-    ) = None
-
-
-class AnnotationsParameters(Struct, kw_only=True):
-    """Annotations."""
-
-    start: Start | None = None
-    end: End | None = None
-    tag: Annotated[list[str], Meta(description="Those that have all of these tags.")] = []
-    user: UserId | None = None
-    sort: Annotated[Literal["time", "-time"], Meta(description="`-time`: the newest first.")] = "time"
-    limit: Limit = DEFAULT_LIMIT
-    after: After | None = None
-
-
-class SettingsParameters(Struct, kw_only=True):
-    """A layer of settings."""
-
-    selector: Annotated[
-        str,
-        Meta(
-            pattern=r"^(all|os:(Linux|MacOS|Windows)|label:[^=]+=.*|user:.{1,128})$",
-            description="Whose: `all`, `os:Linux`, `label:role=web` or `user:` with a pattern.",
-            extra_json_schema={"examples": ["os:Linux"]},
-        ),
-    ]
-
-
-class RankedSettingsParameters(SettingsParameters, kw_only=True):
-    """A layer of settings, and where it stands."""
-
-    rank: Annotated[int, Meta(ge=1, le=1000, description="Of a selection: the higher wins. Not for `all`.")] | None = (
-        None
-    )
-
-
-class ListedSettingsParameters(Struct, kw_only=True):
-    """One layer, or all."""
-
-    selector: Annotated[str, Meta(description="One layer; without it all are listed.")] | None = None
-
-
-class ReportParameters(Struct, kw_only=True):
-    """What a report to read is of."""
-
-    start: Start | None = None
-    end: End | None = None
-    last: (
-        Annotated[str, Meta(description="The range's length, in place of `start`.", extra_json_schema=_DURATION)] | None
-    ) = None
-    compare: (
-        Annotated[
-            str, Meta(description="How far back the range lies that it is compared with.", extra_json_schema=_DURATION)
-        ]
-        | None
-    ) = None
-    target: Annotated[float, Meta(gt=0, le=1, description="The utilization that sizes aim at.")] = 0.8
-    tz: Zone | None = None
-    format: Literal["html", "md", "json"] | None = None
-
-
-class StreamParameters(Struct, kw_only=True):
-    """Which reports to follow."""
-
-    user: Annotated[list[Pattern], Meta(description="Machines: ids or patterns.")] = []
-    os: Annotated[list[str], Meta(description="Operating systems.")] = []
-    type: Annotated[list[str], Meta(description="Types of metrics.")] = []
-    metric: Annotated[str, Meta(description="The metric that `above` and `below` look at.")] | None = None
-    stat: Annotated[str, Meta(description="Its statistic.")] | None = None
-    above: Annotated[float, Meta(description="Only reports whose value is above this.")] | None = None
-    below: Annotated[float, Meta(description="Only reports whose value is below this.")] | None = None
-    fields: Annotated[list[str], Meta(description="Only these members, or values such as `cpuLoadAvg.p95`.")] = []
-    after: Annotated[str, Meta(description="The id of the last event that is known.")] | None = None
-
-
-class PictureParameters(SelectionParameters, kw_only=True):
-    """All machines over time."""
-
-    stat: Annotated[Literal["mean", "max", "min"], Meta(description="What is shown of each bucket.")] = "mean"
-    resample_rate: Annotated[str, Meta(description="The width of a column.", extra_json_schema=_DURATION)] | None = None
-    columns: Annotated[int, Meta(ge=1, le=1000, description="How many columns there may be.")] = 300
-    rows: Annotated[int, Meta(ge=1, le=1000, description="How many rows of pixels there may be.")] = 400
-    tables: Annotated[
-        Literal["first", "last"],
-        Meta(
-            description="Where numbers and lists are: in the header, or as JSON behind the pixels, which come sooner."
-        ),
-    ] = "first"
-
-
-class AnalysisParameters(Struct, kw_only=True):
-    """What a method says of one machine."""
-
-    metric: WINDOWS_METRIC = "cpuUtilization"
-    start: Start | None = None
-    end: End | None = None
-    tz: Zone | None = None

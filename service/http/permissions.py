@@ -101,10 +101,10 @@ ABOUT_NOBODY: Final = frozenset(
         "/api/v1/sessions/{session_id}", "/api/v1/enrolments",
     )
 )  # fmt: skip
-"""Routes whose answers say nothing of any machine: pages without data, and what takes reports, each of which is
+"""Routes whose answers say nothing of any host: pages without data, and what takes reports, each of which is
 looked at by itself."""
 FILTERED: Final = frozenset(("/api/v1/users", "/api/v1/query", "/api/v1/stream", "/api/v1/who"))
-"""Routes that answer of the machines in the scope of who asks, and of no others."""
+"""Routes that answer of the hosts in the scope of who asks, and of no others."""
 
 
 _WHATEVER_THE_SCOPE: Final = frozenset(
@@ -118,7 +118,7 @@ _WHATEVER_THE_SCOPE: Final = frozenset(
 
 
 def check(req: Request, params: dict[str, Any]) -> None:
-    """Raise ProblemError 403 where the role is not for this route, or the scope not for this machine."""
+    """Raise ProblemError 403 where the role is not for this route, or the scope not for this host."""
     route = req.uri_template or ""
     if route in OPEN:
         return
@@ -145,6 +145,4 @@ def _check_scope(identity: Identity, route: str, params: dict[str, Any]) -> None
         if not identity.covers(params["user_id"].replace(SLASH, "/")):
             raise HTTPProblem(falcon.HTTP_403, "The scope of this token does not have this user id.")
     elif route not in ABOUT_NOBODY and route not in FILTERED:
-        raise HTTPProblem(
-            falcon.HTTP_403, "This is about all machines, and the scope of this token is some of them only."
-        )
+        raise HTTPProblem(falcon.HTTP_403, "This is about all hosts, and the scope of this token is some of them only.")

@@ -13,7 +13,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from contract.problems import Problem, shortened
 from service.control.database import ControlError
-from service.http.templates import environment
+from service.http.pages import environment
 from service.stores.base import StoreUnavailable
 
 if TYPE_CHECKING:

@@ -1,19 +1,26 @@
-"""Paths: those under a prefix, and those with slashes in a user id.
+"""How requests find what answers them: paths, parameters that somebody reads, pages of other origins.
 
-%2F belongs to its segment, which the server has decoded already.
+%2F belongs to its segment, which the server has decoded already. A query string that says what nobody reads is refused:
+a parameter that is misspelt would change the wrong thing. Pages of other origins may use the interface where the
+settings name them (CORS, https://fetch.spec.whatwg.org).
 """
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import cache
+from typing import Any, get_origin, get_type_hints
 from urllib.parse import unquote
 
 import falcon
 import msgspec
 from falcon.asgi import Request, Response, WebSocket
 from falcon.routing import CompiledRouter
+from msgspec import Struct
 
+from contract.problems import shortened
 from service.http.permissions import SLASH, check
+from service.http.problems import invalid
+from service.http.requests import unknown_parameter
 
 HEALTH = frozenset(("/healthz", "/readyz"))
 REPORTS = "/api/v1/metrics"
@@ -82,3 +89,72 @@ class Slashes:
         req.uri_template = found[3]
         check(req, found[2])
         await methods[req.method](req, resp, **found[2])
+
+
+class RefuseUnknownParameters:
+    """Middleware for the operations of the API. Reports are taken with whatever a sender puts behind the address."""
+
+    async def process_resource(self, req: Request, resp: Response, resource: object, params: dict[str, Any]) -> None:
+        """Raise ProblemError 422 for a parameter that the operation does not have, or that comes more than once."""
+        if not req.query_string or (req.method == "POST" and req.uri_template == REPORTS):
+            return
+        # What all operations are made of is much, and nobody waits for it who sends reports.
+        from service.http.openapi.operations import OPERATIONS
+
+        operation = OPERATIONS.get((req.uri_template or "").replace(":path", ""), {}).get(
+            "GET" if req.method == "HEAD" else req.method
+        )
+        if operation is None or (operation.tag == "reports" and req.method == "POST"):
+            return
+        names, several = _names(operation.query) if operation.query else ((), frozenset[str]())
+        for name, value in req.params.items():
+            if name not in names:
+                raise invalid(shortened(name), unknown_parameter(name, names))
+            if not isinstance(value, str) and name not in several:
+                raise invalid(name, "is given more than once")
+
+
+@cache
+def _names(query: type[Struct]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The names of the parameters, and of those that may come more than once."""
+    from service.http.parameters import names_of
+
+    kinds = get_type_hints(query)
+    return names_of(query), frozenset(name for name, kind in kinds.items() if get_origin(kind) is list)
+
+
+ANY = "*"
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+_READING = "GET, HEAD"
+_HEADERS = "Authorization, Content-Type, Content-Encoding, If-Match, If-None-Match, Last-Event-ID, X-Loadlens-Actor"
+_EXPOSED = "Approximation, Deprecation, ETag, Link, Location, Retry-After, Sunset"
+_KEPT_S = "600"
+
+
+class AllowOrigins:
+    """Answers the questions of browsers before they ask for a page of another origin, and marks the answers."""
+
+    def __init__(self, origins: tuple[str, ...]) -> None:
+        """`origins` may read and change, as far as their tokens allow; `*` lets all others read."""
+        self._origins = frozenset(origins)
+
+    def may_change(self, origin: str | None) -> bool:
+        """Whether pages of this origin may change something."""
+        return origin is not None and origin != ANY and origin in self._origins
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """Answer a preflight; it comes without a token."""
+        origin = req.get_header("Origin")
+        if not self._origins or origin is None:
+            return
+        resp.append_header("Vary", "Origin")
+        if origin not in self._origins and ANY not in self._origins:
+            return
+        resp.set_header("Access-Control-Allow-Origin", origin)
+        resp.set_header("Access-Control-Expose-Headers", _EXPOSED)
+        if req.method == "OPTIONS" and req.get_header("Access-Control-Request-Method"):
+            resp.set_header("Access-Control-Allow-Methods", _METHODS if self.may_change(origin) else _READING)
+            resp.set_header("Access-Control-Allow-Headers", _HEADERS)
+            resp.set_header("Access-Control-Max-Age", _KEPT_S)
+            resp.status = 204
+            resp.complete = True

@@ -12,8 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from falcon.asgi import Response
 
-from service.http.answers import ARROW, CSV, JSON, PARQUET, arrow_stream, instants
-from service.http.csv_cells import without_formulas
+from service.http.answers import ARROW, CSV, JSON, PARQUET, arrow_stream, instants, without_formulas
 from service.http.parameters import PARTS
 from service.http.table_query import Column, GroupRows, TableQuery
 

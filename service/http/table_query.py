@@ -26,15 +26,14 @@ from contract.selectors import (
     names_labels,
 )
 from service.credentials.identity import ANYBODY, Identity
-from service.dashboard.machines import Selection, names_shown
+from service.dashboard.hosts import Selection, names_shown
 from service.dashboard.matrix import FleetCache
-from service.http.asking import ask
 from service.http.buckets import MAX_BUCKETS, AskedBuckets, check_kept, fitting_rate, take_buckets
+from service.http.listing import take_selection
 from service.http.parameters import LEVELS, PARTS, Level, TableParameters, names_of
 from service.http.problems import HTTPProblem
-from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
+from service.http.queries import a_statistic, ask, named_metric, number_of_groups, take_range
 from service.http.requests import Parameters
-from service.http.selecting import take_selection
 from service.http.weighing import a_weight, weighed
 from service.stores.base import Grouping, Question, Store
 
@@ -70,11 +69,11 @@ class TableQuery(Struct, frozen=True, kw_only=True):
     """Patterns of user ids; none for everybody."""
     top: int | None
     selection: Selection = Selection()
-    """Of these, the machines that a picture of the first metric and the range shows."""
+    """Of these, the hosts that a picture of the first metric and the range shows."""
     weight: Weight = "samples"
     """How users count in what is said of several."""
     identity: Identity = ANYBODY
-    """Who asks: only machines in its scope count."""
+    """Who asks: only hosts in its scope count."""
 
 
 class GroupRows(Struct, frozen=True):
@@ -89,7 +88,7 @@ class GroupRows(Struct, frozen=True):
 
 
 async def read_table_query(req: Request, store: Store, identity: Identity) -> TableQuery:
-    """The query of a request, about the machines in the scope of who asks.
+    """The query of a request, about the hosts in the scope of who asks.
 
     Raises ProblemError 422, 404 for an unknown metric, 400 for a body that is no object.
     """
@@ -122,7 +121,7 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
     for column in query.columns:
         metric = column.metric
         if metric.over_cores and query.by != ("user",):
-            asked.refuse("by", f"{metric.name} compares the cores of one machine: by=user alone goes with it")
+            asked.refuse("by", f"{metric.name} compares the cores of one host: by=user alone goes with it")
         elif "core" in query.by and not metric.by_core:
             asked.refuse("by", f"{metric.name} has no cores; {', '.join(BY_CORE[:-1])} and {BY_CORE[-1]} have")
         elif "device" in query.by and not metric.by_device:
@@ -139,7 +138,7 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
 async def table(cache: FleetCache, alerting: Callable[[], frozenset[str]], query: TableQuery) -> list[GroupRows]:
     """The answer of the cache's store, a part for each grouping, made in a thread.
 
-    `alerting` names the machines about which an alert fires, and may block. Raises ProblemError: 404 where a user that
+    `alerting` names the hosts about which an alert fires, and may block. Raises ProblemError: 404 where a user that
     is named has never reported, 422 where the answer would be too large; StoreUnavailable.
     """
     return await ask(_table, cache, alerting, query)

@@ -76,20 +76,20 @@ def is_unchanged(
     form: str,
     range_ms: tuple[int, int],
     *,
-    by_machines: bool = False,
+    by_hosts: bool = False,
 ) -> bool:
     """Name the version of an answer, and whether the asker has it already (then it is 304).
 
     Only a question whose end is in its address has one: of others, the same address asks for something else each time.
-    With `by_machines` it depends on what machines last said of themselves, their system, labels or cores, so any report
-    may change it. Whoever sees other machines gets another version.
+    With `by_hosts` it depends on what hosts last said of themselves, their system, labels or cores, so any report
+    may change it. Whoever sees other hosts gets another version.
     """
     for name in ("Accept", "Authorization", "Cookie"):
         resp.append_header("Vary", name)
     if "end" not in req.params:
         resp.cache_control = ["no-store"]
         return False
-    version = versions.newest if by_machines else versions.of(*range_ms)
+    version = versions.newest if by_hosts else versions.of(*range_ms)
     parts = [version, form.rpartition("/")[2].rpartition(".")[2]]
     if "start" not in req.params:
         parts.append(str(range_ms[0]))

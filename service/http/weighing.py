@@ -1,4 +1,4 @@
-"""What is said of several machines, in which each counts by its samples, by the time it was seen, or by its cores."""
+"""What is said of several hosts, in which each counts by its samples, by the time it was seen, or by its cores."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -25,7 +25,7 @@ from service.stores.base import Question, Store
 
 _HOURS: Final = 24
 _BUCKETS: Final = 200
-"""In so many buckets at most, of an hour at least, it is looked how often a machine samples."""
+"""In so many buckets at most, of an hour at least, it is looked how often a host samples."""
 
 
 def a_weight(value: Any) -> Weight:
@@ -65,7 +65,7 @@ def _together(each: pd.DataFrame, weight: Weight, store: Store, question: Questi
 def _factors(store: Store, question: Question, each: pd.DataFrame | None = None) -> "pd.Series[int]":
     """How often samples of each user count so that users count by the time that they were seen (`host_factors`).
 
-    That is told by how often a machine samples while it is seen, so it is looked at in buckets that are short beside
+    That is told by how often a host samples while it is seen, so it is looked at in buckets that are short beside
     the range, and as long as windows may be: in a day's bucket one that was seen for an hour looks as if it sampled 24
     times as seldom. `each` are the windows of the question, which tell it where its buckets are short enough.
     """

@@ -11,8 +11,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from analytics.frames.packing import unpack
-from service.http.answers import ARROW, CSV, JSON, PARQUET, instants
-from service.http.csv_cells import without_formulas
+from service.http.answers import ARROW, CSV, JSON, PARQUET, instants, without_formulas
 
 _TEXT_ROWS = 10_000
 """Rows that are turned into text at once: some tens of ms."""

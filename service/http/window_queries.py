@@ -17,22 +17,22 @@ from contract import times
 from contract.devices import Names
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_duration, parse_timestamp
-from service.dashboard.machines import Selection
+from service.dashboard.hosts import Selection
 from service.http.buckets import check_kept, fitting_rate
+from service.http.listing import take_selection
 from service.http.parameters import FleetWindowsParameters, UserWindowsParameters, names_of
 from service.http.queries import core_number, device_name, devices_of, named_metric
 from service.http.requests import Parameters, duration
-from service.http.selecting import take_selection
 from service.http.table_query import user_patterns
 from service.http.weighing import PieceWeights, a_weight, with_cores
 from service.stores.base import Question, Store
 
 MAX_WINDOWS = 20_000_000
-"""What one answer may hold: a fleet of 10,000 for a month at 30 minutes, or a machine's windows of three years."""
+"""What one answer may hold: a fleet of 10,000 for a month at 30 minutes, or a host's windows of three years."""
 EACH = "each"
-"""In place of a core's number or a device's name: the machine, and each that it has."""
+"""In place of a core's number or a device's name: the host, and each that it has."""
 _SHORTEST_MS = 5000
-"""Between two windows of one machine, as agents report them."""
+"""Between two windows of one host, as agents report them."""
 _DEFAULT_RATE_MS = 15 * 60 * 1000
 
 
@@ -44,17 +44,17 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
     end_ms: int
     rate_ms: int
     core: int | Literal["each"] | None
-    """One core, the machine and each of its cores, or the machine alone; where a `device` is named its number."""
+    """One core, the host and each of its cores, or the host alone; where a `device` is named its number."""
     by_user: bool
     histograms: bool
     device: str | None = None
-    """One disk or interface by its name, or `EACH` for the machine and each of them, of metrics that name them."""
+    """One disk or interface by its name, or `EACH` for the host and each of them, of metrics that name them."""
     weight: Weight = "samples"
     """How users count in what is said of all together."""
     users: tuple[str, ...] = ()
     """Of the fleet: patterns of those that are meant; none for everybody."""
     selection: Selection = Selection()
-    """Of the fleet: of these, the machines that a picture of the range shows."""
+    """Of the fleet: of these, the hosts that a picture of the range shows."""
 
     @property
     def picture_ms(self) -> tuple[int, int]:
@@ -71,7 +71,7 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
 
     @property
     def tells_cores(self) -> bool:
-        """Whether each window of a machine says how many cores it had."""
+        """Whether each window of a host says how many cores it had."""
         return self.weight == "cores" and self.by_user
 
     @property
@@ -83,7 +83,7 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
 async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> WindowsQuery:
     """The query of a request to `store`.
 
-    Missing members get their defaults: CPU utilization, the day before now, 15 minutes, the whole machine or all
+    Missing members get their defaults: CPU utilization, the day before now, 15 minutes, the whole host or all
     together, without histograms. Raises ProblemError (422, 404 for an unknown metric, 400 for a body that is no
     object) that names the wrong member.
     """
@@ -197,7 +197,7 @@ class Plan:
         return [*pairwise(edges)]
 
     def answer(self, store: Store, start_ms: int, end_ms: int) -> pa.Table:
-        """The windows of one piece, sorted by user, core (the whole machine first) and time."""
+        """The windows of one piece, sorted by user, core (the whole host first) and time."""
         if self.query.weighs:
             [question] = self._questions(start_ms, end_ms)
             return table_of(self._weights(store).together(question), self.schema)

@@ -1,4 +1,4 @@
-"""How many machines and cores are let in: what has ever reported takes memory for good, so its number has a limit."""
+"""How many hosts and cores are let in: what has ever reported takes memory for good, so its number has a limit."""
 
 from collections.abc import Iterable
 
@@ -6,15 +6,15 @@ from contract.report import Report
 from service.stores.base import Store
 
 NewSeries = tuple[str, str, int]
-"""Machine, quantity and core of a series."""
+"""Host, quantity and core of a series."""
 
 
 class NotLetInError(Exception):
-    """A report is of a machine, or of cores, that are too many; says what was expected and what came."""
+    """A report is of a host, or of cores, that are too many; says what was expected and what came."""
 
 
 class Admission:
-    """Lets machines in that are known, and new ones up to a limit; their cores likewise, by the number of all series.
+    """Lets hosts in that are known, and new ones up to a limit; their cores likewise, by the number of all series.
 
     Everything here runs on the event loop.
     """
@@ -29,12 +29,12 @@ class Admission:
         self._too_many = 1
         """The fewest new series that a report was refused for."""
         self.refused = 0
-        """Reports of machines and cores that were too many."""
+        """Reports of hosts and cores that were too many."""
 
     def admit(self, report: Report) -> list[NewSeries]:
         """Let a report in; returns the series that it adds, for `arrived` when the store has it, or never will.
 
-        Raises NotLetInError where its machine, or its cores, are too many.
+        Raises NotLetInError where its host, or its cores, are too many.
         """
         user, coming = report.user_id, self._coming
         added = [(user, *one) for one in self._store.lacking(report) if (user, *one) not in coming]
@@ -48,7 +48,7 @@ class Admission:
         if not self._admits(report.user_id):
             self.refused += 1
             raise NotLetInError(
-                f"expected a machine that is known, got one more than the {self._max_users} of --max-users"
+                f"expected a host that is known, got one more than the {self._max_users} of --max-users"
             )
         coming.update(added)
         return added
@@ -70,14 +70,14 @@ class Admission:
         return True
 
     def check_room(self, user_id: str, agents: int) -> None:
-        """Let a machine say of itself what `agents` of them said: if its reports are, or would be taken.
+        """Let a host say of itself what `agents` of them said: if its reports are, or would be taken.
 
         Raises NotLetInError otherwise.
         """
         store = self._store
         if not store.has_user(user_id) and max(store.user_count, agents) >= self._max_users:
             raise NotLetInError(
-                f"expected a machine that is known, got one more than the {self._max_users} of --max-users"
+                f"expected a host that is known, got one more than the {self._max_users} of --max-users"
             )
 
     @property
@@ -90,10 +90,10 @@ class Admission:
         """What to say while nobody new is let in; None otherwise."""
         count = self._store.user_count
         if count >= self._max_users:
-            return f"{count} machines are known, as many as --max-users lets in; reports of others get 429"
+            return f"{count} hosts are known, as many as --max-users lets in; reports of others get 429"
         if self._is_full:
             return (
-                f"{self._store.series_count} series of machines and cores are known, and --max-series lets in"
+                f"{self._store.series_count} series of hosts and cores are known, and --max-series lets in"
                 f" {self._max_series}; reports with new ones get 429"
             )
         return None

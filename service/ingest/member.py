@@ -9,9 +9,8 @@ from functools import partial
 
 from contract.metrics import Metric
 from contract.report import Report
-from service.cluster.bucket import ControlBucket
-from service.cluster.changes import ChangeStream
 from service.cluster.connection import Cluster, ClusterAddress
+from service.cluster.control_stream import ChangeStream, ControlBucket
 from service.cluster.lease import Lease
 from service.cluster.ledger import LedgerReader
 from service.cluster.log import LOG, ReplicatedLog

@@ -4,7 +4,7 @@
 series                                             becomes
 =================================================  ==================================================================
 `node_cpu_seconds_total`                           CPU utilization of each core: 1 - (idle + iowait) of the growth of
-                                                   all modes; the machine is the mean of its cores
+                                                   all modes; the host is the mean of its cores
 the same and `node_cpu_guest_seconds_total`        the kinds of CPU time
 `node_memory_MemTotal_bytes`, `_MemAvailable_`     memory in use: 1 - available / total
 `node_memory_SwapTotal_bytes`, `_SwapFree_bytes`   swap in use; 0 where there is none; all four: both in bytes
@@ -18,8 +18,8 @@ the same and `node_cpu_guest_seconds_total`        the kinds of CPU time
 `node_pressure_cpu_waiting_seconds_total`,         pressure: shares of time
 `_memory_waiting_`, `_memory_stalled_`,
 `_io_waiting_`, `_io_stalled_seconds_total`
-`instance:node_cpu_utilisation:rate5m`, `:rate1m`  CPU utilization of a machine that sends no counters
-`instance:node_memory_utilisation:ratio`           memory in use of a machine that sends no amounts
+`instance:node_cpu_utilisation:rate5m`, `:rate1m`  CPU utilization of a host that sends no counters
+`instance:node_memory_utilisation:ratio`           memory in use of a host that sends no amounts
 =================================================  ==================================================================
 
 A sender spreads the series of one scrape over requests, in any order. So what belongs together is gathered by host,
@@ -258,7 +258,7 @@ FIXED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The groups whose members are always the same."""
 _IN_PLACE_OF: Final = {"cpu_gauge": ("cpu",), "memory_gauge": ("memory",)}
-"""Groups that say what another says better: nothing is taken of them where the machine has that one."""
+"""Groups that say what another says better: nothing is taken of them where the host has that one."""
 SHARES: Final = frozenset(_IN_PLACE_OF)
 """Groups whose values are in [0, 1]; those of all others are at least 0."""
 _METRICS: Final[Mapping[str, Callable[[Values, Values, float], list[Metric]]]] = {

@@ -5,7 +5,7 @@ metric                                     becomes
 =========================================  =========================================================================
 `system.cpu.utilization`, gauge            CPU utilization: 1 - (idle + iowait) by `cpu.mode` (or `state`), else the
                                            sum of the busy modes, else the number itself; each `cpu.logical_number`
-                                           (or `cpu`) is a core, and the machine their mean
+                                           (or `cpu`) is a core, and the host their mean
 `system.cpu.time`, sum                     the same by its growth; of a cumulative sum the first says nothing
 `system.memory.utilization`, gauge         memory in use: mode `used`
 `system.cpu.load_average.1m`, `5m`, `15m`  load averages, all three of one moment
@@ -35,7 +35,7 @@ _CORES: Final = ("cpu.logical_number", "system.cpu.logical_number", "cpu")
 _ALL_CORES: Final = ("", "cpu", "all", "total", "cpu-total", "_total", "_Total")
 _LONG: Final = 32
 _WHOLE: Final = ""
-"""In place of a core: the whole machine."""
+"""In place of a core: the whole host."""
 Attributes = Mapping[str, Any]
 
 
@@ -72,7 +72,7 @@ def _first(attributes: Attributes, names: tuple[str, ...]) -> str | None:
 
 
 def _core(attributes: Attributes) -> str:
-    """The number of the core that a point is of, or the whole machine."""
+    """The number of the core that a point is of, or the whole host."""
     name = next((name for name in _CORES if name in attributes), None)
     if name is None or (told := str(attributes[name])) in _ALL_CORES:
         return _WHOLE
@@ -135,7 +135,7 @@ def _of_growth(values: Values, before: Values) -> list[Metric]:
 
 
 def _cpu(shares: Mapping[str, float]) -> list[Metric]:
-    """The CPU metric of utilizations by core; the machine is their mean where it is not among them."""
+    """The CPU metric of utilizations by core; the host is their mean where it is not among them."""
     if not shares:
         return []
     cores = sorted(int(core) for core in shares if core != _WHOLE)

@@ -9,8 +9,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from service.cluster import ClusterError
 from service.cluster.connection import Cluster
-from service.cluster.errors import ClusterError
 from service.cluster.lease import Lease
 from service.cluster.ledger import Superseded, WriterLedger
 from service.cluster.log import AGAIN, LOG, ReplicatedLog

@@ -25,7 +25,7 @@ _SIMPLE: dict[Statistic, Callable[[Summary], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Extractor:
-    """Takes a statistic of a quantity, of the whole machine or over its cores, from reports; made by `extractor`."""
+    """Takes a statistic of a quantity, of the whole host or over its cores, from reports; made by `extractor`."""
 
     metric: NamedMetric
     statistic: Statistic

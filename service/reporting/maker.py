@@ -136,7 +136,7 @@ class ReportMaker:
                 return ReportRefused(
                     503,
                     f"The report took more than {self._patience_s:g} s and was stopped. Ask for a shorter range, "
-                    "or when the machine of the service has less to do.",
+                    "or when the host of the service has less to do.",
                 )
         result = msgspec.msgpack.decode(output, type=ReportMade | ReportRefused)
         if isinstance(result, ReportRefused):

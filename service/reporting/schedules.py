@@ -28,7 +28,7 @@ DAYS: Final[tuple[Day, ...]] = get_args(Day)
 MOST: Final = 50
 """Schedules that are kept."""
 MAX_BYTES: Final = 8 << 20
-"""Of a kept report, compressed: a report of ten thousand machines is a tenth of it."""
+"""Of a kept report, compressed: a report of ten thousand hosts is a tenth of it."""
 RETRY_MS: Final = 10 * MINUTE_MS
 RETRIES: Final = 3
 """A run that fails is tried again so often, so long after; then it waits for its next day."""
@@ -84,7 +84,7 @@ class Timing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which report is made, on which days of the week, at what time of a place."""
 
     user: Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | None = None
-    """The machine that it is on; None for the fleet."""
+    """The host that it is on; None for the fleet."""
     last: Annotated[str, Meta(extra_json_schema={"examples": ["7d"]})] = "7d"
     """The length of its range, which ends when it is made."""
     target: Annotated[float, Meta(gt=0, le=1)] = 0.8
@@ -144,7 +144,7 @@ class Schedules:
         self._control = control
         self._audit = audit
         self.forgotten = 0
-        """How often machines were forgotten: a report that was begun before may still name one."""
+        """How often hosts were forgotten: a report that was begun before may still name one."""
         control.migrate("reporting", _STEPS)
         for table in ("reporting_piece", "reporting_schedule"):
             control.shared.append(SharedRecords(table, "id", _heard))
@@ -230,7 +230,7 @@ class Schedules:
             return row is not None
 
     def drop(self, user: str) -> None:
-        """Forget what is about this machine: its schedules, and reports that may name it, which are made anew."""
+        """Forget what is about this host: its schedules, and reports that may name it, which are made anew."""
         self.forgotten += 1
         self._control.attempt(lambda: self._drop(user))
 
@@ -249,7 +249,7 @@ class Schedules:
         packed = zlib.compress(report.content, 6)
         if len(packed) > MAX_BYTES:
             failure = f"The report is too large to be kept: {len(packed) >> 20} MB, compressed, of {MAX_BYTES >> 20} MB"
-            self.note_failed(schedule, f"{failure}. Choose a shorter range, or one machine.", again=False)
+            self.note_failed(schedule, f"{failure}. Choose a shorter range, or one host.", again=False)
             return
         self._control.attempt(lambda: self._note_made(schedule, packed, report.policy, forgotten))
 

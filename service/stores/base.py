@@ -62,7 +62,7 @@ class Question:
     user_id: str | None = None
     """One user, or None for the whole fleet."""
     cores: int | Literal["whole", "each"] = "whole"
-    """The whole machine, each core by itself, or one core; of the fleet each core only with `by` user. Devices have
+    """The whole host, each core by itself, or one core; of the fleet each core only with `by` user. Devices have
     numbers as cores do."""
     by: Grouping | None = None
     """For the fleet: one group for each value of it, in the column `contract.selectors.column_of_grouping`, or None for
@@ -87,15 +87,15 @@ class Question:
 
 
 class SeriesName(NamedTuple):
-    """One quantity of one machine or core."""
+    """One quantity of one host or core."""
 
     user_id: str
     quantity: Quantity
     core: int | None
-    """None for the whole machine; of quantities that are told of devices the number of one (`contract.devices`)."""
+    """None for the whole host; of quantities that are told of devices the number of one (`contract.devices`)."""
 
 
-class Machine(NamedTuple):
+class Host(NamedTuple):
     """What is known of a user."""
 
     user_id: str
@@ -150,10 +150,10 @@ class Store(Protocol):
     def answer(self, question: Question) -> pd.DataFrame:
         """The windows that a question asks for, a frame (`analytics.frames.frame`) as `analytics.resample` gives it.
 
-        Where `cells` are asked for, a row for each machine that has the quantity (the index, `user`) and a column for
+        Where `cells` are asked for, a row for each host that has the quantity (the index, `user`) and a column for
         each bucket, by its number, its start over the rate: float32, NaN where there are no samples. Where `totals`
         are asked for, the columns are `mean`, `p95` and `max` of all samples of the range; where `sums` are, there is a
-        row for each machine and bucket with samples, and what adds up of them (`service.stores.cells.sums_of`).
+        row for each host and bucket with samples, and what adds up of them (`service.stores.cells.sums_of`).
 
         It has the column of groups where `by` asks for them; `core` where single cores are asked for; `histogram` where
         quantiles are.
@@ -163,7 +163,7 @@ class Store(Protocol):
         """What the answer to a question lacks for damage on disk; None where it lacks nothing."""
 
     def who(self, question: UseQuestion) -> UseAnswer:
-        """Who used the CPU of a machine, or of all, in a range."""
+        """Who used the CPU of a host, or of all, in a range."""
 
     @property
     def user_count(self) -> int:
@@ -171,10 +171,10 @@ class Store(Protocol):
 
     @property
     def series_count(self) -> int:
-        """How many series are known: quantities of machines, and of each of their cores."""
+        """How many series are known: quantities of hosts, and of each of their cores."""
 
     def lacking(self, report: Report) -> list[tuple[str, int]]:
-        """The series that a report would add, by quantity and core (`WHOLE` for the machine): of a machine that is not
+        """The series that a report would add, by quantity and core (`WHOLE` for the host): of a host that is not
         known all of them, else those of cores.
         """
 
@@ -259,7 +259,7 @@ class Store(Protocol):
         """Whether a window that is added again takes its own place; where not, it would count twice."""
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
-        """How many samples of whole machines, of all quantities, are kept at a tier (0 for windows) in a range.
+        """How many samples of whole hosts, of all quantities, are kept at a tier (0 for windows) in a range.
 
         The range is half-open; for a tier its edges are those of buckets.
         """
@@ -270,10 +270,10 @@ class Store(Protocol):
     def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
         """The buckets of some users that start in a range."""
 
-    def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
+    def add_rollups(self, buckets: Buckets, hosts: Sequence[Host]) -> None:
         """Put buckets whose windows are gone on the store's own disk, into their tier and every coarser one.
 
-        `machines` are those they belong to. A range of theirs begins and ends with a day, so that no bucket of
+        `hosts` are those they belong to. A range of theirs begins and ends with a day, so that no bucket of
         any tier holds windows from elsewhere; it must not have been added before. All or nothing.
         """
 

@@ -1,9 +1,9 @@
 """One statistic of many series over time as a table, or several over a whole range, straight from the rows that were
 loaded.
 
-A picture of ten thousand machines has millions of cells, and needs one number of each: what makes windows of rows
+A picture of ten thousand hosts has millions of cells, and needs one number of each: what makes windows of rows
 (their order, their labels, the other numbers) costs several times as much as these numbers do. Rows are taken a batch
-at a time, small enough that the memory that they need is used again and again: on a fresh page of it a machine spends
+at a time, small enough that the memory that they need is used again and again: on a fresh page of it a host spends
 as long as on adding up hundreds of rows. Extremes are exactly those that `analytics.resample` has; means are those of
 samples, to the last bits of the type that is answered, not bit by bit.
 """
@@ -181,7 +181,7 @@ BINS: Final = range(LINEAR.first, LINEAR.last + 1)
 
 
 class Sums:
-    """What is known of all samples of shares of n machines: arrays of n, which add up."""
+    """What is known of all samples of shares of n hosts: arrays of n, which add up."""
 
     def __init__(self, rows: int) -> None:
         self.count, self.total = np.zeros(rows), np.zeros(rows)

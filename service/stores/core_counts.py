@@ -1,4 +1,4 @@
-"""How many cores machines had when: told by the windows of their single cores, as finely as can be read."""
+"""How many cores hosts had when: told by the windows of their single cores, as finely as can be read."""
 
 import math
 from dataclasses import replace
@@ -24,7 +24,7 @@ def fitting_ms(least_ms: int) -> int:
 
 
 def single_cores(store: Store, question: Question, rate_ms: int) -> pd.DataFrame:
-    """The windows of the single cores of the machines that a question is about, in buckets of `rate_ms`."""
+    """The windows of the single cores of the hosts that a question is about, in buckets of `rate_ms`."""
     single = store.answer(
         replace(question, quantity=Cpu.quantities[0], cores="each", by="user", each_user=False, rate_ms=rate_ms,
                 edges=None, histograms=False, cells=None)
@@ -33,7 +33,7 @@ def single_cores(store: Store, question: Question, rate_ms: int) -> pd.DataFrame
 
 
 def changed(single: pd.DataFrame) -> frozenset[str]:
-    """The machines of which some cores have more samples than others, or that have more cores at one time than another.
+    """The hosts of which some cores have more samples than others, or that have more cores at one time than another.
 
     Buckets of any width tell it, one for everything too.
     """
@@ -47,9 +47,9 @@ def changed(single: pd.DataFrame) -> frozenset[str]:
 
 
 def with_cores(each: pd.DataFrame, store: Store, question: Question, *, split: bool) -> pd.DataFrame:
-    """The windows of users with the column `cores`: how many each machine had at the time, NaN where none were told.
+    """The windows of users with the column `cores`: how many each host had at the time, NaN where none were told.
 
-    With `split` windows of machines whose cores changed come in parts, as fine as can be read, each in the bucket that
+    With `split` windows of hosts whose cores changed come in parts, as fine as can be read, each in the bucket that
     it belongs to: so each part has the cores of its time, however wide buckets are.
     """
     if each.empty:

@@ -14,7 +14,7 @@ from analytics.frames.kernel import Histograms
 from contract.devices import Devices, Names, both
 from contract.metrics import QUANTITIES, TYPE_OF, Cpu, Distribution, Metric, Quantity, type_name
 from contract.report import OsType, Report
-from service.stores.base import Buckets, Machine, SeriesName
+from service.stores.base import Buckets, Host, SeriesName
 from service.stores.series import WHOLE, SeriesIndex, User
 
 
@@ -30,33 +30,33 @@ def coarser(buckets: Buckets, numbers: npt.NDArray[np.int64], tiers: Sequence[in
     return made
 
 
-def machine_of(user: User, index: SeriesIndex) -> Machine:
+def host_of(user: User, index: SeriesIndex) -> Host:
     """What an index knows of a user."""
     systems = tuple((since, *index.systems[system]) for since, system in [*user.systems])
     os_type = cast("OsType", user.os_type)
-    return Machine(
+    return Host(
         user.user_id, os_type, user.os_version, user.cores, user.first_seen, user.last_seen, systems, user.labels,
         user.devices,
     )  # fmt: skip
 
 
-def heard(index: SeriesIndex, machine: Machine) -> User:
-    """The user of a machine, which an index may know already."""
-    user = index.users.get(machine.user_id)
+def heard(index: SeriesIndex, host: Host) -> User:
+    """The user of a host, which an index may know already."""
+    user = index.users.get(host.user_id)
     if user is None:
-        user = index.users[machine.user_id] = User(*machine[:6], labels=dict(machine.labels))
-    elif machine.last_seen_ms > user.last_seen:
-        user.last_seen, user.cores = machine.last_seen_ms, machine.cores
-        user.os_type, user.os_version = machine.os_type, machine.os_version
-        user.labels = dict(machine.labels)
-    user.first_seen = min(user.first_seen, machine.first_seen_ms)
-    user.devices = both(user.devices, machine.devices)
+        user = index.users[host.user_id] = User(*host[:6], labels=dict(host.labels))
+    elif host.last_seen_ms > user.last_seen:
+        user.last_seen, user.cores = host.last_seen_ms, host.cores
+        user.os_type, user.os_version = host.os_type, host.os_version
+        user.labels = dict(host.labels)
+    user.first_seen = min(user.first_seen, host.first_seen_ms)
+    user.devices = both(user.devices, host.devices)
     return user
 
 
-def series_of(index: SeriesIndex, buckets: Buckets, machines: Sequence[Machine]) -> npt.NDArray[np.int64]:
-    """The numbers of the series of some buckets' names in an index that has heard of their machines."""
-    told = {machine.user_id: machine.devices for machine in machines}
+def series_of(index: SeriesIndex, buckets: Buckets, hosts: Sequence[Host]) -> npt.NDArray[np.int64]:
+    """The numbers of the series of some buckets' names in an index that has heard of their hosts."""
+    told = {host.user_id: host.devices for host in hosts}
     return np.array([_series_of(index, name, told.get(name.user_id, {})) for name in buckets.names], np.int64)
 
 
@@ -74,7 +74,7 @@ _PLACE = {name: place for place, name in enumerate(TYPE_OF)}
 
 
 def name_order(name: SeriesName) -> tuple[str, int, int]:
-    """What to sort names by for `reports_of`: users, then quantities by type, the whole machine before its cores."""
+    """What to sort names by for `reports_of`: users, then quantities by type, the whole host before its cores."""
     return name.user_id, _PLACE[name.quantity.name], -1 if name.core is None else name.core
 
 
@@ -127,8 +127,8 @@ class ReportRows:
     """A row without entries came without."""
 
 
-def reports_of(rows: ReportRows, names: Sequence[SeriesName], machines: Mapping[str, Machine]) -> list[Report]:
-    """The reports, in the order of the rows. All rows of a report must be there; `machines` sent them."""
+def reports_of(rows: ReportRows, names: Sequence[SeriesName], hosts: Mapping[str, Host]) -> list[Report]:
+    """The reports, in the order of the rows. All rows of a report must be there; `hosts` sent them."""
     if not len(rows.time):
         return []
     users = np.array([name.user_id for name in names])[rows.series]
@@ -139,7 +139,7 @@ def reports_of(rows: ReportRows, names: Sequence[SeriesName], machines: Mapping[
     first = np.flatnonzero(is_first)
     builder = _ReportBuilder(rows, names)
     return [
-        builder.report(begin, end, machines[names[rows.series[begin]].user_id])
+        builder.report(begin, end, hosts[names[rows.series[begin]].user_id])
         for begin, end in zip(first.tolist(), [*first[1:].tolist(), len(rows.time)], strict=True)
     ]
 
@@ -154,7 +154,7 @@ class _ReportBuilder:
         self._flat = np.column_stack([found.bin, found.count]).ravel().tolist()
         self._ends = (2 * np.searchsorted(found.row, np.arange(len(rows.time) + 1))).tolist()
 
-    def report(self, begin: int, end: int, machine: Machine) -> Report:
+    def report(self, begin: int, end: int, host: Host) -> Report:
         """The report of the rows from `begin` up to `end`."""
         metrics: list[Metric] = []
         row = begin
@@ -171,20 +171,20 @@ class _ReportBuilder:
                     row += 1
                     cores_end = self._cores_end(row, end)
                     if cores_end > row:
-                        members |= self._parts(kind, quantity, row, cores_end, machine.devices)
+                        members |= self._parts(kind, quantity, row, cores_end, host.devices)
                         row = cores_end
                 metrics.append(kind(**members))
         end_ms = self._time[begin]
-        os_type, os_version = machine.system_at(end_ms)
+        os_type, os_version = host.system_at(end_ms)
         return Report(
-            user_id=machine.user_id,
+            user_id=host.user_id,
             start_timestamp=end_ms - self._duration[begin],
             end_timestamp=end_ms,
             observations_per_metric=self._count[begin],
             os_type=os_type,
             os_version=os_version,
             metrics=metrics,
-            labels=dict(machine.labels) or UNSET,
+            labels=dict(host.labels) or UNSET,
         )
 
     def _parts(

@@ -42,11 +42,11 @@ class WindowSelection:
     bounded: npt.NDArray[np.bool_]
     """By series number: whether its quantity is a share."""
     systems: SystemsOverTime | None = None
-    """What the machines ran when, where that groups them."""
+    """What the hosts ran when, where that groups them."""
 
     @property
     def is_whole_fleet(self) -> bool:
-        """Whether all machines are asked for, together and nothing of their cores."""
+        """Whether all hosts are asked for, together and nothing of their cores."""
         return _is_whole_fleet(self.question)
 
     def cuts(self, kept: Retention, now_ms: int) -> list[int]:
@@ -179,24 +179,24 @@ def select(index: SeriesIndex, question: Question) -> WindowSelection:
         series, rank = index.of_hosts(question.quantity.name)
         return WindowSelection(question, series, pd.DataFrame(index=range(len(series))), rank, index.bounded())
     if (question.user_id, question.by, question.users, question.cores) == (None, "user", None, "whole"):
-        return _of_each_machine(index, question)
+        return _of_each_host(index, question)
     return _selected(index, question)
 
 
-def _of_each_machine(index: SeriesIndex, question: Question) -> WindowSelection:
-    """The series of every machine, made once as long as none joins.
+def _of_each_host(index: SeriesIndex, question: Question) -> WindowSelection:
+    """The series of every host, made once as long as none joins.
 
-    One selection is kept for each quantity of whole machines, so that what is kept has a limit.
+    One selection is kept for each quantity of whole hosts, so that what is kept has a limit.
     """
     key = question.quantity.name
     state = index.state
     made, kept = index.selected.get(key, (None, None))
-    selection: WindowSelection = kept if kept is not None and made == state else _all_machines(index, question)
+    selection: WindowSelection = kept if kept is not None and made == state else _all_hosts(index, question)
     index.selected[key] = state, selection
     return replace(selection, question=question)
 
 
-def _all_machines(index: SeriesIndex, question: Question) -> WindowSelection:
+def _all_hosts(index: SeriesIndex, question: Question) -> WindowSelection:
     series, rank = index.of_hosts(question.quantity.name)
     names = np.array([index.all[number - 1].user_id for number in series.tolist()], object)
     in_order = names[np.argsort(rank)].tolist()
@@ -257,7 +257,7 @@ def _of_user(index: SeriesIndex, user: User, question: Question) -> _Found:
 def _of_fleet(index: SeriesIndex, question: Question) -> _Found:
     users = [user for user in list(index.users.values()) if question.users is None or user.user_id in question.users]
     if question.cores == "whole":
-        # The usual question, of each of very many machines.
+        # The usual question, of each of very many hosts.
         name = question.quantity.name
         found = ((index.cores(user.user_id, name).get(WHOLE), user) for user in users)
         return [(number, user, WHOLE) for number, user in found if number is not None]
@@ -283,7 +283,7 @@ _BLOCK = 16
 
 
 def _together(memtable: WindowsInMemory, chosen: WindowSelection) -> Iterator[LoadedRows]:
-    """The windows of all machines: the buckets within the range, which are kept, and one by one those at its edges.
+    """The windows of all hosts: the buckets within the range, which are kept, and one by one those at its edges.
 
     Late windows lie anywhere in time, so that nearly every piece may reach beyond a range.
     """

@@ -53,11 +53,11 @@ class UseTables(NamedTuple):
     uses: pa.Table
 
     def of(self, wanted: Callable[[str, int], bool]) -> "UseTables":
-        """The rows of those windows, by machine and end, that are wanted."""
+        """The rows of those windows, by host and end, that are wanted."""
         return UseTables(*(table.filter(pa.array(_wanted(table, wanted), pa.bool_())) for table in self))
 
     def ends(self) -> set[tuple[str, int]]:
-        """Machine and end of each window."""
+        """Host and end of each window."""
         return {*zip(self.windows["user_id"].to_pylist(), self.windows["time"].to_pylist(), strict=True)}
 
 
@@ -70,7 +70,7 @@ class UseDump(NamedTuple):
 
 
 UseEntry = tuple[str, int, ProcessUse]
-"""A machine, the end of a window, and who used its CPU."""
+"""A host, the end of a window, and who used its CPU."""
 
 
 def tables_of(entries: Sequence[UseEntry]) -> UseTables:
@@ -128,9 +128,9 @@ class UseQuestion(NamedTuple):
     by: By = "process"
     top: int = 5
     user_id: str | None = None
-    """One machine, or None for all."""
+    """One host, or None for all."""
     covers: Callable[[str], bool] | None = None
-    """Of all machines only those that it covers; None for all."""
+    """Of all hosts only those that it covers; None for all."""
     rate_ms: int | None = None
     """The width of buckets, aligned to the epoch; None for the range alone."""
 
@@ -147,9 +147,9 @@ class TopUse(NamedTuple):
     at_most_s: float
     """and at most."""
     resident_bytes: int
-    """The most memory that it had on any machine at the end of a window."""
-    machines: int
-    """How many machines named it."""
+    """The most memory that it had on any host at the end of a window."""
+    hosts: int
+    """How many hosts named it."""
 
 
 class UseBucket(NamedTuple):
@@ -166,8 +166,8 @@ class UseAnswer(NamedTuple):
     """Who used most, the most first; they and all others used `busy_s` together."""
 
     top: list[TopUse]
-    machines: int
-    """How many machines told of their processes."""
+    hosts: int
+    """How many hosts told of their processes."""
     seconds: float
     """The time that their windows cover, added up."""
     core_s: float

@@ -27,16 +27,16 @@ else:
     pd = later("pandas")
 
 MAX_SYSTEMS = 64
-"""So many changes of a machine's system are kept; what was before them counts as not recorded."""
+"""So many changes of a host's system are kept; what was before them counts as not recorded."""
 _LAST = 1 << 62
 WHOLE = -1
-"""In place of a core's number: the whole machine."""
+"""In place of a core's number: the whole host."""
 
 
 def fleet_number(quantity: str) -> int:
-    """The number of the series that stands for a quantity of all machines together.
+    """The number of the series that stands for a quantity of all hosts together.
 
-    It is kept on disk, so it follows from the name alone; those of machines and cores are above 0, these below.
+    It is kept on disk, so it follows from the name alone; those of hosts and cores are above 0, these below.
     """
     return -1 - (zlib.crc32(quantity.encode()) >> 1)
 
@@ -51,7 +51,7 @@ _FIRST = {kind.quantities[0].name for kind in TYPES}
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One quantity of one user, of the whole machine or of one core."""
+    """One quantity of one user, of the whole host or of one core."""
 
     id: int
     user_id: str
@@ -61,7 +61,7 @@ class Series:
 
 @dataclass(slots=True)
 class User:
-    """What was last said of a machine."""
+    """What was last said of a host."""
 
     user_id: str
     os_type: str
@@ -122,7 +122,7 @@ class SeriesIndex:
         self.created: list[Series] = []
         """Series made since this list was last taken."""
         self.selected: dict[str, tuple[tuple[int, int], Any]] = {}
-        """What the query engine has made of all machines, by quantity, and of which `state`."""
+        """What the query engine has made of all hosts, by quantity, and of which `state`."""
         self.nobody: set[int] = set()
         """The series of users that were forgotten: their numbers stay, and belong to nobody."""
 
@@ -181,11 +181,11 @@ class SeriesIndex:
         return series.id
 
     def of_name(self, user_id: str, quantity: str, core: int | None) -> int:
-        """The series of a quantity of a machine (core None) or of one core."""
+        """The series of a quantity of a host (core None) or of one core."""
         return self._id(user_id, quantity, WHOLE if core is None else core)
 
     def of_cpu(self, user: User, cpu: Cpu) -> tuple[int, ...]:
-        """The series of a CPU metric: the whole machine, then each core of its lists."""
+        """The series of a CPU metric: the whole host, then each core of its lists."""
         cores = len(cpu.avg_utilization_by_core)
         if len(user.cpu) == cores + 1 and cpu.cores == user.numbers:
             return user.cpu
@@ -195,7 +195,7 @@ class SeriesIndex:
         return user.cpu
 
     def of_metric(self, user_id: str, metric: Metric | type[Metric]) -> tuple[int, ...]:
-        """The series of any other metric: the whole machine in the order of its quantities, then of each the cores.
+        """The series of any other metric: the whole host in the order of its quantities, then of each the cores.
 
         Of devices it is those that `named` has taken.
         """
@@ -221,9 +221,9 @@ class SeriesIndex:
         return metric if len(kept) == len(names) else metric.of_some_devices(kept)
 
     def lacking(self, report: Report) -> list[tuple[str, int]]:
-        """The series that a report would add: of a machine that is not known all, else those of cores and devices.
+        """The series that a report would add: of a host that is not known all, else those of cores and devices.
 
-        What else a machine says of itself has as many series as there are quantities, at most.
+        What else a host says of itself has as many series as there are quantities, at most.
         """
         user = self.users.get(report.user_id)
         added: list[tuple[str, int]] = []
@@ -256,7 +256,7 @@ class SeriesIndex:
         ]
 
     def cores(self, user_id: str, quantity: str) -> dict[int, int]:
-        """The series of a user's quantity: their numbers by core (`WHOLE` for the whole machine)."""
+        """The series of a user's quantity: their numbers by core (`WHOLE` for the whole host)."""
         return self._by_user.get(user_id, {}).get(quantity, {})
 
     def quantities(self, user_id: str) -> dict[str, dict[int, int]]:
@@ -264,7 +264,7 @@ class SeriesIndex:
         return self._by_user.get(user_id, {})
 
     def of_hosts(self, quantity: str) -> tuple[Ints, Ints]:
-        """The series of a quantity of all machines: numbers, ascending, and the place of each in order of users."""
+        """The series of a quantity of all hosts: numbers, ascending, and the place of each in order of users."""
         wholes = self._wholes.get(quantity, array("i"))[:]
         known = len(wholes), len(self.users), len(self.nobody)
         if quantity not in self._in_order or self._in_order[quantity][0] != known:
@@ -282,7 +282,7 @@ class SeriesIndex:
         return self.cores(user_id, kind.quantities[0].name).get(WHOLE)
 
     def hear(self, report: Report) -> User:
-        """Remember who sent a report, and what it says of the machine."""
+        """Remember who sent a report, and what it says of the host."""
         user = self.users.get(report.user_id)
         if user is None:
             user = self.users[report.user_id] = User(report.user_id, "", "", 0, report.start_timestamp, -1)

@@ -101,7 +101,7 @@ MEMTABLE_SCHEMA = SCHEMA.append(pa.field("system", pa.int32(), nullable=False))
 _LONGEST = 2**31 - 1
 
 Entry = tuple[tuple[int, ...], Report, Metric, int]
-"""The series of a metric, the report it came in, the metric, the system of the machine."""
+"""The series of a metric, the report it came in, the metric, the system of the host."""
 
 
 class WindowsInMemory(Protocol):
@@ -237,7 +237,7 @@ def columns(entries: Sequence[Entry]) -> pa.RecordBatch:
 
 
 def _cpu_columns(entries: Sequence[Entry]) -> pa.RecordBatch:
-    """A row for the whole machine and one for each core. This is the path of nearly every report."""
+    """A row for the whole host and one for each core. This is the path of nearly every report."""
     cpus = cast("list[Cpu]", [metric for _, _, metric, _ in entries])
     cores = [len(cpu.avg_utilization_by_core) for cpu in cpus]
     places = _Places(cores)
@@ -255,7 +255,7 @@ def _cpu_columns(entries: Sequence[Entry]) -> pa.RecordBatch:
 
 
 class _Places:
-    """Where the values of reports go that have one for the whole machine and one for each of `cores` cores."""
+    """Where the values of reports go that have one for the whole host and one for each of `cores` cores."""
 
     def __init__(self, cores: Sequence[int]) -> None:
         self._cores = cores

@@ -1,4 +1,4 @@
-"""What each machine ran when: groups of `os_type` and `os_version` are by what was true at the time."""
+"""What each host ran when: groups of `os_type` and `os_version` are by what was true at the time."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ Ints = npt.NDArray[np.int64]
 
 
 def system_at(user: User, index: SeriesIndex, end_ms: int) -> tuple[str, str] | None:
-    """Type and version of what a machine ran in a window that ends at a moment; None where that was not recorded."""
+    """Type and version of what a host ran in a window that ends at a moment; None where that was not recorded."""
     since = [moment for moment, _ in user.systems]
     place = bisect_right(since, end_ms) - 1
     return index.systems[user.systems[place][1]] if place >= 0 else None
 
 
 class SystemsOverTime:
-    """What some machines ran, by number: looked up for many windows at once."""
+    """What some hosts ran, by number: looked up for many windows at once."""
 
     def __init__(self, index: SeriesIndex, users: Sequence[User], by: str) -> None:
         self._by = by
@@ -32,7 +32,7 @@ class SystemsOverTime:
         names = [NOT_RECORDED, *(system[which] for system in list(index.systems))]
         self._dtype = pd.CategoricalDtype(pd.Index(sorted({*names}, key=by_number), dtype="str"), ordered=True)
         code_of = self._dtype.categories.get_indexer(pd.Index(names))
-        # A copy, because machines may change meanwhile; each begins with what is not recorded.
+        # A copy, because hosts may change meanwhile; each begins with what is not recorded.
         changes = [
             (place, moment, system + 1) for place, user in enumerate(users) for moment, system in [*user.systems]
         ]
@@ -54,12 +54,12 @@ class SystemsOverTime:
         return keys
 
     def column(self, place: Ints, time_ms: Ints) -> dict[str, Any]:
-        """The column of labels of rows: `place` is that of each row's machine, `time_ms` when it is of."""
+        """The column of labels of rows: `place` is that of each row's host, `time_ms` when it is of."""
         found = np.searchsorted(self._keys, self._key(place, time_ms), side="right") - 1
         return {self._by: pd.Categorical.from_codes(self._code[found], dtype=self._dtype)}
 
     def changes(self, start_ms: int, end_ms: int) -> list[int]:
-        """When one of the machines changed its label within a range, ascending."""
+        """When one of the hosts changed its label within a range, ascending."""
         within = self._moments[(self._moments > start_ms) & (self._moments < end_ms)]
         moments: list[int] = within.tolist()
         return moments

@@ -35,7 +35,7 @@ MERGED = 20
 
 
 def put(cursor: duckdb.DuckDBPyConnection, tables: UseTables, *, merged: bool = False) -> None:
-    """Keep what windows, or merged hours, say, sorted by machine and time."""
+    """Keep what windows, or merged hours, say, sorted by host and time."""
     if not len(tables.windows):
         return
     cursor.register("told_windows", tables.windows)
@@ -71,10 +71,10 @@ def answer(cursor: duckdb.DuckDBPyConnection, question: UseQuestion, memory: Use
     uses = (
         f"(FROM process_use WHERE {asked} AND kind = {kind} UNION ALL FROM memory_uses WHERE {asked} AND kind = {kind})"
     )
-    ((machines, seconds, core_s, busy_s, beyond_s),) = cursor.execute(
+    ((hosts, seconds, core_s, busy_s, beyond_s),) = cursor.execute(
         f"SELECT count(DISTINCT user_id), sum(seconds), sum(core_s), sum(busy_s), sum(beyond_s) FROM {windows}", values
     ).fetchall()
-    if not machines:
+    if not hosts:
         return NOBODY
     rows = cursor.execute(
         "SELECT name, owner, unit, command, sum(cpu_s) AS cpu, sum(cpu_s + more_s), max(resident_bytes), "
@@ -83,11 +83,11 @@ def answer(cursor: duckdb.DuckDBPyConnection, question: UseQuestion, memory: Use
         values,
     ).fetchall()
     top = [
-        TopUse(name, owner, unit, command, cpu_s, max(cpu_s, most_s + beyond_s), resident_bytes, on_machines)
-        for name, owner, unit, command, cpu_s, most_s, resident_bytes, on_machines in rows
+        TopUse(name, owner, unit, command, cpu_s, max(cpu_s, most_s + beyond_s), resident_bytes, on_hosts)
+        for name, owner, unit, command, cpu_s, most_s, resident_bytes, on_hosts in rows
     ]
     buckets = _buckets(cursor, question.rate_ms, top, windows, uses, values) if question.rate_ms else []
-    return UseAnswer(top, machines, seconds, core_s, busy_s, beyond_s, buckets)
+    return UseAnswer(top, hosts, seconds, core_s, busy_s, beyond_s, buckets)
 
 
 def _buckets(
@@ -116,7 +116,7 @@ def _buckets(
 def answered(parts: Iterable[UseTables], question: UseQuestion) -> UseAnswer:
     """Who used most of what some parts say, which are taken one by one.
 
-    Memory follows the machines, names and buckets that there are, not the windows.
+    Memory follows the hosts, names and buckets that there are, not the windows.
     """
     rows = 0
     with _in_memory() as cursor:
@@ -130,7 +130,7 @@ def answered(parts: Iterable[UseTables], question: UseQuestion) -> UseAnswer:
 
 
 def _fold(cursor: duckdb.DuckDBPyConnection, question: UseQuestion) -> None:
-    """Add up what each machine and name has in each bucket: sums and extremes are all that is asked for."""
+    """Add up what each host and name has in each bucket: sums and extremes are all that is asked for."""
     bucket = f"time // {question.rate_ms or _NEVER_MS:d}"
     cursor.execute(
         "CREATE OR REPLACE TABLE process_window AS SELECT user_id, max(time) AS time, sum(seconds) AS seconds, "

@@ -26,18 +26,18 @@ TABLES: dict[str, list[list[str]]] = {
     ],
     "curves": [
         [
-            *(f"A day of one machine, {much}" for much in (
-                "2 machines stored", "4 machines stored", "1 days stored", "2 days stored", "50 windows in memory",
+            *(f"A day of one host, {much}" for much in (
+                "2 hosts stored", "4 hosts stored", "1 days stored", "2 days stored", "50 windows in memory",
                 "100 windows in memory",
             )),
-            "A report, 2 machines that report", "A report, 4 machines that report",
+            "A report, 2 hosts that report", "A report, 4 hosts that report",
         ]
     ],
-    "compare": [[*["* machines beside *", "* with 5 points more"] * 6, "ten machines, two weeks later (made up)"]],
+    "compare": [[*["* hosts beside *", "* with 5 points more"] * 6, "ten hosts, two weeks later (made up)"]],
     "odd_ones": [
         ["alike", "one load"],
         [f"{source}, {size} hosts" for source in ("alike", "one load") for size in (8, 20, 50)],
-        ["the machines that the threshold was chosen on", "the others"],
+        ["the hosts that the threshold was chosen on", "the others"],
     ],
     "right_size": [
         [
@@ -101,8 +101,8 @@ TABLES: dict[str, list[list[str]]] = {
             "?*mean of the groups*?",
         ],
         [
-            "forecast of a day, 3,000 machines, 30 days hourly", "forecast of a week, 3,000 machines, 30 days hourly",
-            "forecast of a week, one machine, 30 days hourly", "right_size, 10,000 machines, 30 days hourly",
+            "forecast of a day, 3,000 hosts, 30 days hourly", "forecast of a week, 3,000 hosts, 30 days hourly",
+            "forecast of a week, one host, 30 days hourly", "right_size, 10,000 hosts, 30 days hourly",
         ],
     ],
     "hostile": [["that once were heavy", "of seed 1"]],
@@ -122,9 +122,9 @@ TABLES: dict[str, list[list[str]]] = {
     ],
     "fleet": [
         [
-            "mean of 3 machines, now", "p95 of 3 machines, now", "a row each, asked again, of 3 machines, now",
-            "a row each, half an hour earlier, of 3 machines, now",
-            "mean, 300 windows in memory, first of 3 machines, now", "mean, 300 windows in memory, of 3 machines, now",
+            "mean of 3 hosts, now", "p95 of 3 hosts, now", "a row each, asked again, of 3 hosts, now",
+            "a row each, half an hour earlier, of 3 hosts, now",
+            "mean, 300 windows in memory, first of 3 hosts, now", "mean, 300 windows in memory, of 3 hosts, now",
         ]
     ],
     "memory": [
@@ -136,7 +136,7 @@ TABLES: dict[str, list[list[str]]] = {
     "in_memory": [["50 windows in memory, now", "500 windows in memory, now"]],
     "late": [
         [
-            "the newest of each machine, now", "sent twice, in memory, now", "backfilled, older than all, now",
+            "the newest of each host, now", "sent twice, in memory, now", "backfilled, older than all, now",
             "sent twice, on disk, now", "late, between those on disk, now",
         ]
     ],
@@ -216,7 +216,7 @@ TABLES: dict[str, list[list[str]]] = {
     "stream": [
         [
             "Nobody follows, no rules", "10 threshold rules", "1 consumer of everything",
-            "20 consumers, each of one user", "20 consumers, all of the hottest machines",
+            "20 consumers, each of one user", "20 consumers, all of the hottest hosts",
             "20 consumers, each of one user, and 10 rules",
         ],
         [

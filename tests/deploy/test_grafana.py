@@ -19,7 +19,7 @@ from deploy.grafana.__main__ import DASHBOARDS, FOLDER, as_json
 from service.commands.demo import main as demo
 from tests.deploy.test_compose import SERVICES
 from tests.support.influxd import RunningInflux, need
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
@@ -65,13 +65,13 @@ def test_the_original_dashboard_has_its_two_panels() -> None:
     assert found == [("CPU Loads", "timeseries"), ("95 Percentile Load per User", "table")]
 
 
-def test_where_no_machine_is_counted_it_says_0_and_not_no_data() -> None:
+def test_where_no_host_is_counted_it_says_0_and_not_no_data() -> None:
     counting = {
         panel["title"]: panel["fieldConfig"]["defaults"].get("noValue")
         for _, panel in panels()
-        if panel["type"] in ("stat", "timeseries") and 'AS "machines"' in panel["targets"][0]["query"]
+        if panel["type"] in ("stat", "timeseries") and 'AS "hosts"' in panel["targets"][0]["query"]
     }
-    assert counting == dict.fromkeys(("Machines", "Saturated at some time", "Saturation"), "0")
+    assert counting == dict.fromkeys(("Hosts", "Saturated at some time", "Saturation"), "0")
 
 
 def test_everything_asks_the_data_source_that_is_provisioned() -> None:
@@ -97,7 +97,7 @@ def test_grafana_finds_the_dashboards_where_compose_puts_them() -> None:
 
 
 class Filled:
-    """An InfluxDB with demo data and machines with cores, and what is looked at."""
+    """An InfluxDB with demo data and hosts with cores, and what is looked at."""
 
     def __init__(self, influx: RunningInflux, now_ms: int) -> None:
         self._influx = influx
@@ -130,7 +130,7 @@ class Filled:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    """Demo data and machines with cores, through the real service."""
+    """Demo data and hosts with cores, through the real service."""
     need()
     folder = tmp_path_factory.mktemp("grafana")
     now_ms = times.now_ms()
@@ -146,17 +146,17 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
 
 
 def record(now_ms: int) -> Recording:
-    """Two machines with cores over three hours, one of them saturated, one silent since an hour."""
+    """Two hosts with cores over three hours, one of them saturated, one silent since an hour."""
     random = np.random.default_rng(7)
     recording = Recording()
     for end in range(now_ms - 3 * HOUR_MS, now_ms, MINUTE_MS):
-        for machine, low in ((Machine(HOSTILE), 0.2), (Machine("saturated", "Windows", "11"), 0.93)):
-            if machine.user_id == HOSTILE and end > now_ms - HOUR_MS:
+        for host, low in ((Host(HOSTILE), 0.2), (Host("saturated", "Windows", "11"), 0.93)):
+            if host.user_id == HOSTILE and end > now_ms - HOUR_MS:
                 continue
-            recording.cpu(machine, end, random.uniform(low, 1, 20), [random.uniform(low, 1, 20) for _ in range(2)])
+            recording.cpu(host, end, random.uniform(low, 1, 20), [random.uniform(low, 1, 20) for _ in range(2)])
         for kind in (Memory, Swap, Disk, Network, Load):
             samples = {one.attribute: random.uniform(0.1, 0.9, 5) for one in kind.quantities}
-            recording.other(Machine("saturated", "Windows", "11"), end, kind, samples)
+            recording.other(Host("saturated", "Windows", "11"), end, kind, samples)
     return recording
 
 
@@ -185,9 +185,9 @@ def query_of(title: str) -> str:
     return str(found)
 
 
-def test_one_machine_can_be_chosen_whatever_its_name(filled: Filled) -> None:
+def test_one_host_can_be_chosen_whatever_its_name(filled: Filled) -> None:
     windows = record(filled.now_ms).windows
-    samples = sum(len(one.samples) for one in windows if one.machine.user_id == HOSTILE and one.core is None)
+    samples = sum(len(one.samples) for one in windows if one.host.user_id == HOSTILE and one.core is None)
     [series] = filled.ask(query_of("Samples"), user=[HOSTILE])
     assert series["values"][0][1] == samples
 
@@ -200,7 +200,7 @@ def test_the_numbers_are_those_of_the_samples(filled: Filled) -> None:
     whole = [
         one
         for one in recording.windows
-        if one.core is None and one.machine.user_id == "saturated" and one.quantity == QUANTITIES["cpu.utilization"]
+        if one.core is None and one.host.user_id == "saturated" and one.quantity == QUANTITIES["cpu.utilization"]
     ]
     samples = np.concatenate([one.samples for one in whole if one.end_ms < over_ms])
     assert len(samples) > 170 * 20
@@ -217,7 +217,7 @@ def test_the_numbers_are_those_of_the_samples(filled: Filled) -> None:
 
 
 @pytest.mark.parametrize("samples", [[0.1] * 7, [0.3] * 100, [0.7] * 3])
-def test_machines_that_never_change_have_no_deviation_and_no_error(
+def test_hosts_that_never_change_have_no_deviation_and_no_error(
     filled: Filled, steady: RunningInflux, samples: list[float]
 ) -> None:
     """The mean of the squares less the square of the mean is a little below 0 then."""
@@ -252,21 +252,21 @@ def test_every_number_has_a_unit_that_is_its_own() -> None:
     }  # fmt: skip
 
 
-def test_when_each_machine_reported_last_is_shown_whoever_is_silent_first(filled: Filled) -> None:
+def test_when_each_host_reported_last_is_shown_whoever_is_silent_first(filled: Filled) -> None:
     series = filled.ask(query_of("Last reports"), user=filled.users())
     last = {one["tags"]["userId"]: one["values"][0][0] for one in series}
     assert filled.now_ms - last[HOSTILE] >= HOUR_MS > filled.now_ms - last["saturated"]
     assert min(last, key=lambda user: last[user]) == HOSTILE
 
 
-def test_the_tenths_of_the_heat_map_hold_every_machine_once(filled: Filled) -> None:
-    [tenths] = [panel["targets"] for _, panel in panels() if panel["title"] == "Machines by utilization"]
+def test_the_tenths_of_the_heat_map_hold_every_host_once(filled: Filled) -> None:
+    [tenths] = [panel["targets"] for _, panel in panels() if panel["title"] == "Hosts by utilization"]
     users = filled.users()
-    machines: dict[int, int] = {}
+    hosts: dict[int, int] = {}
     for target in tenths:
         for series in filled.ask(target["query"], user=users):
             for moment, count in series["values"]:
-                machines[moment] = machines.get(moment, 0) + count
+                hosts[moment] = hosts.get(moment, 0) + count
     [counted] = filled.ask(query_of("Saturation").replace('"mean" >= 0.9', '"mean" >= 0'), user=users)
-    assert machines == dict(counted["values"])
-    assert max(machines.values()) > 1
+    assert hosts == dict(counted["values"])
+    assert max(hosts.values()) > 1

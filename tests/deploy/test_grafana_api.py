@@ -14,7 +14,7 @@ import yaml
 from contract import times
 from contract.metrics import Disk, Memory
 from deploy.grafana_api.__main__ import DASHBOARDS, FOLDER, SOURCE, as_json
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 from tests.support.reports import post
 from tests.support.running import RunningService
 
@@ -40,18 +40,18 @@ def now_ms() -> int:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory, now_ms: int) -> Iterator[httpx.Client]:
-    """A service with two machines."""
+    """A service with two hosts."""
     import numpy as np
 
     recording = Recording()
     random = np.random.default_rng(3)
     disk = ("read_bytes", "written_bytes", "reads", "writes")
-    for machine in (Machine(USER), Machine("b", "Windows", "11")):
+    for host in (Host(USER), Host("b", "Windows", "11")):
         for minute in range(30):
             end_ms = now_ms - minute * 60_000 - 1000
-            recording.cpu(machine, end_ms, random.random(10), [random.random(10), random.random(10)])
-            recording.other(machine, end_ms, Memory, {"utilization": random.random(10)})
-            recording.other(machine, end_ms, Disk, {name: random.random(10) * 1e6 for name in disk})
+            recording.cpu(host, end_ms, random.random(10), [random.random(10), random.random(10)])
+            recording.other(host, end_ms, Memory, {"utilization": random.random(10)})
+            recording.other(host, end_ms, Disk, {name: random.random(10) * 1e6 for name in disk})
     with RunningService(tmp_path_factory.mktemp("grafana") / "data") as service, service.client() as client:
         assert post(client, *recording.reports).status_code == 202
         yield client

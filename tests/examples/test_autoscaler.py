@@ -1,4 +1,4 @@
-"""The example of an autoscaler adds a machine when the fleet is busy, and takes one away when it is idle."""
+"""The example of an autoscaler adds a host when the fleet is busy, and takes one away when it is idle."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.server
 EXAMPLE = ROOT / "examples" / "autoscaler.py"
 
 
-def test_it_reacts_to_what_machines_report_within_a_second(tmp_path: Path) -> None:
+def test_it_reacts_to_what_hosts_report_within_a_second(tmp_path: Path) -> None:
     assert len(EXAMPLE.read_text().splitlines()) < 50
     now_ms = times.now_ms()
     said = tmp_path / "said"
@@ -32,7 +32,7 @@ def test_it_reacts_to_what_machines_report_within_a_second(tmp_path: Path) -> No
             wait_until(lambda: "loadlens_stream_consumers 1.0" in client.get("/metrics").text, "the autoscaler")
             post(client, small("db-1", now_ms, 1.0), small("web-1", now_ms, 0.5))
             post(client, small("web-1", now_ms + 1000, 1.0), small("web-2", now_ms, 1.0), small("web-3", now_ms, 1.0))
-            wait_until(lambda: "+1 machine" in said.read_text(), "a decision")
+            wait_until(lambda: "+1 host" in said.read_text(), "a decision")
             assert process.poll() is None
         finally:
             process.kill()

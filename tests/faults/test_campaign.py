@@ -1,4 +1,4 @@
-"""Every acknowledged report is answered exactly once, whatever happens to machines, processes and disks meanwhile."""
+"""Every acknowledged report is answered exactly once, whatever happens to hosts, processes and disks meanwhile."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -27,21 +27,21 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 *OF_WINDOWS, WHO = NOTEBOOKS
 """Those that windows are enough for, and the one that a service with processes is needed for."""
 SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
-MACHINES = "12"
+HOSTS = "12"
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a service with some machines of the demo."""
+    """The address of a service with some hosts of the demo."""
     with RunningService(tmp_path_factory.mktemp("notebooks") / "data") as service:
         command = [sys.executable, "-m", "service", "demo", "--url", service.url, "--data", str(SAMPLE)]
-        subprocess.run([*command, "--users", MACHINES], cwd=ROOT, env=clean_environment(), check=True, timeout=60)
+        subprocess.run([*command, "--users", HOSTS], cwd=ROOT, env=clean_environment(), check=True, timeout=60)
         yield service.url
 
 
 @pytest.fixture(scope="module")
 def of_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a service with a machine that says which processes use its CPU: backups at 14:00, mostly."""
+    """The address of a service with a host that says which processes use its CPU: backups at 14:00, mostly."""
     with RunningService(tmp_path_factory.mktemp("processes") / "data") as service, service.client() as client:
         # Until midnight, whenever this runs: an hour of a backup that is cut off shows another share.
         for reports in _hundreds(nightly_backup.reports("db-1", times.now_ms() // times.DAY_MS * times.DAY_MS)):
@@ -81,7 +81,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_says_something(path: Path, url: 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files with little in them: ten days of one machine, and an hour of four."""
+    """Files with little in them: ten days of one host, and an hour of four."""
     folder = tmp_path_factory.mktemp("small")
     random = np.random.default_rng(1)
     ten_days = pd.date_range("2026-03-02", periods=10 * 288, freq="5min")
@@ -89,8 +89,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     one = pd.DataFrame({"time": ten_days, "user": "alone", "value": load.clip(0, 1)})
     hour = pd.date_range("2026-03-02", periods=144, freq="25s")
     four = [pd.DataFrame({"time": hour, "user": f"machine-{n}", "value": random.uniform(size=144)}) for n in range(4)]
-    files = {"one machine": folder / "one.parquet", "one hour": folder / "hour.parquet"}
-    one.to_parquet(files["one machine"])
+    files = {"one host": folder / "one.parquet", "one hour": folder / "hour.parquet"}
+    one.to_parquet(files["one host"])
     pd.concat(four).to_parquet(files["one hour"])
     return files
 
@@ -106,7 +106,7 @@ def drawn(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> C
     return drawn
 
 
-@pytest.mark.parametrize("data", ["one machine", "one hour"])
+@pytest.mark.parametrize("data", ["one host", "one hour"])
 @pytest.mark.parametrize("path", OF_WINDOWS[1:], ids=lambda path: path.stem)
 def test_a_notebook_runs_on_little_data(path: Path, data: str, drawn: Callable[[Path, str], list[Any]]) -> None:
     assert drawn(path, data)
@@ -115,7 +115,7 @@ def test_a_notebook_runs_on_little_data(path: Path, data: str, drawn: Callable[[
 def test_the_notebook_on_anomalies_shows_one(drawn: Callable[[Path, str], list[Any]]) -> None:
     """Also where nothing unusual happened: a fault is put in."""
     [path] = [path for path in NOTEBOOKS if path.stem.startswith("03")]
-    traces = [trace for figure in drawn(path, "one machine") for trace in figure["data"]]
+    traces = [trace for figure in drawn(path, "one host") for trace in figure["data"]]
     assert any(trace.get("name") == "anomaly" and trace["x"] for trace in traces)
 
 

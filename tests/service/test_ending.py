@@ -21,7 +21,7 @@ class Slow:
 
 sys.meta_path.insert(0, Slow())
 """
-"""Each module of the dashboard takes a second to be found, as on a machine that is busy."""
+"""Each module of the dashboard takes a second to be found, as on a host that is busy."""
 
 
 @pytest.fixture

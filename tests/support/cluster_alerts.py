@@ -1,4 +1,4 @@
-"""Alerts of a cluster under load: what its machines report so that alarms fire, how often, and who was told."""
+"""Alerts of a cluster under load: what its hosts report so that alarms fire, how often, and who was told."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from tests.support.webhooks import KEY, Receiver
 __all__ = ["ToldOnce", "firings", "mean_of"]
 
 _BLOCK = 40
-"""So many reports of a machine are busy, then as many are not."""
+"""So many reports of a host are busy, then as many are not."""
 _RULES = """
 [[rules]]
 name = "busy"
@@ -30,12 +30,12 @@ timeout = 5
 
 
 def mean_of(number: int) -> float:
-    """The load of a machine's report of that number."""
+    """The load of a host's report of that number."""
     return 0.95 if number // _BLOCK % 2 else 0.2
 
 
 def firings(reports: int) -> int:
-    """How often the alarm of a machine with so many reports has fired."""
+    """How often the alarm of a host with so many reports has fired."""
     return ((reports - 1) // _BLOCK + 1) // 2 if reports else 0
 
 
@@ -51,7 +51,7 @@ class ToldOnce:
         self.environment = clean_environment(HOOK=self._receiver.url, HOOK_SECRET=KEY)
 
     def fired_wrongly(self, client: httpx.Client, reports: Mapping[str, int]) -> list[str]:
-        """What a service says of alerts that is not as it should be, by the number of each machine's reports."""
+        """What a service says of alerts that is not as it should be, by the number of each host's reports."""
         fired: Counter[str] = Counter()
         for state in ("firing", "resolved"):
             answer = client.get("/api/v1/alerts", params={"limit": 1000, "state": state})
@@ -81,7 +81,7 @@ class ToldOnce:
         return len(self._receiver.accepted) - len({one.id for one in self._receiver.accepted})
 
     def unheard(self, reports: Mapping[str, int]) -> list[str]:
-        """Machines whose newest state was not told."""
+        """Hosts whose newest state was not told."""
         newest = {
             change["user"]: change["state"] for one in self._receiver.accepted for change in one.body["data"]["alerts"]
         }

@@ -2,9 +2,9 @@
 
     python -m tests.support.cluster_campaign --rounds 10 [--pause 30] [FAULT ...]
 
-prints a row for each fault: how often it was tried, the reports that were acknowledged, machines of which any is lost
+prints a row for each fault: how often it was tried, the reports that were acknowledged, hosts of which any is lost
 or counted twice, alerts that did not fire once or were told twice, requests that were refused, that did not reach their
-process, or that had no answer though they did, and the longest that a machine waited.
+process, or that had no answer though they did, and the longest that a host waited.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tests.support.running import wait_until
 _ROLES = ("api", "rules", "rules", "writer", "writer")
 """Those of the rules take reports and answer, too."""
 _PAUSE_S = 0.02
-"""Of each machine between two reports, so that the machine that all of this runs on is not what is waited for."""
+"""Of each host between two reports, so that the host that all of this runs on is not what is waited for."""
 _GO_ON = 60
 """Reports between a fault and the next."""
 _LINES = 15
@@ -38,7 +38,7 @@ Chosen = Callable[[ClusterUnderLoad], int]
 
 @contextmanager
 def _standing_still(load: ClusterUnderLoad, number: int) -> Iterator[None]:
-    """A service that does nothing, while machines report to the others."""
+    """A service that does nothing, while hosts report to the others."""
     process = psutil.Process(load.services[number].process.pid)
     family = [process, *process.children(recursive=True)]
     for one in family:

@@ -27,7 +27,7 @@ _EVERY = 7
 
 
 class _Sender(threading.Thread):
-    """Sends a machine's reports in order, each again, to one service or another, until it is acknowledged."""
+    """Sends a host's reports in order, each again, to one service or another, until it is acknowledged."""
 
     def __init__(self, load: "ClusterUnderLoad", number: int) -> None:
         super().__init__(daemon=True)
@@ -76,7 +76,7 @@ class _Sender(threading.Thread):
 
 
 class ClusterUnderLoad:
-    """Services on one NATS and one InfluxDB, and machines that report to them, `pause_s` after each acknowledgement."""
+    """Services on one NATS and one InfluxDB, and hosts that report to them, `pause_s` after each acknowledgement."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A small fleet for the dashboard: busy, idle and silent machines, cores, memory, a change, and hostile names."""
+"""A small fleet for the dashboard: busy, idle and silent hosts, cores, memory, a change, and hostile names."""
 
 import math
 import random
@@ -21,7 +21,7 @@ _PLAIN = [f"web-{number:02}" for number in range(1, 25)]
 
 
 def report(user: str, end_ms: int, mean: float, spread: float = 0.04, *, memory: bool = True) -> JsonObject:
-    """A window of 100 samples, half of them below the mean and half above, of a machine with four cores."""
+    """A window of 100 samples, half of them below the mean and half above, of a host with four cores."""
     low, high = max(mean - spread, 0.0), min(mean + spread, 1.0)
     middle = (low + high) / 2
     cores = [min(middle * factor, 1.0) for factor in (0.6, 0.8, 1.2, 1.4)]
@@ -79,7 +79,7 @@ def _reports(now_ms: int) -> Iterator[JsonObject]:
 
 
 def fill(client: httpx.Client, now_ms: int) -> None:
-    """Send the fleet's reports of the last day, of two machines of the last nine."""
+    """Send the fleet's reports of the last day, of two hosts of the last nine."""
     batch: list[JsonObject] = []
     for one in _reports(now_ms):
         batch.append(one)

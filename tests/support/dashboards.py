@@ -47,7 +47,7 @@ class Dashboard:
         return self
 
     def typed(self, keys: str, path: str) -> "Dashboard":
-        """Press the keys that lead to a path, again where the machine stood still between them."""
+        """Press the keys that lead to a path, again where the host stood still between them."""
         for _ in range(_DEADLINE_MS // _AGAIN_MS):
             for key in keys:
                 self.page.keyboard.press(key)

@@ -12,9 +12,8 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository, Silence
 from service.alerts.rules import Rule, parse_rule
 from service.annotations import Annotation, AnnotationFilter, Annotations
-from service.cluster.bucket import ControlBucket
-from service.cluster.changes import ChangeStream
 from service.cluster.connection import Cluster, ClusterAddress
+from service.cluster.control_stream import ChangeStream, ControlBucket
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
 from service.control.replication import Replication

@@ -1,4 +1,4 @@
-"""Reports of machines that name their disks and interfaces."""
+"""Reports of hosts that name their disks and interfaces."""
 
 from msgspec.structs import replace
 

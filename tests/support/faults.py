@@ -1,4 +1,4 @@
-"""Faults of machines and of careless hands, on a service under load; and what became of its reports.
+"""Faults of hosts and of careless hands, on a service under load; and what became of its reports.
 
     python -m tests.support.faults --rounds 3
 

@@ -5,17 +5,17 @@ import numpy as np
 from contract.metrics import Disk, Memory
 from contract.report import Report
 from contract.times import DAY_MS
-from tests.support.recordings import Machine, Recording, Samples
+from tests.support.recordings import Host, Recording, Samples
 
-__all__ = ["END_MS", "MACHINES", "START_MS", "batches", "record"]
+__all__ = ["END_MS", "HOSTS", "START_MS", "batches", "record"]
 
 START_MS = 1_706_573_000_000  # a Tuesday, 2024-01-30T00:03:20Z: on no edge but that of a second
 END_MS = START_MS + 35 * DAY_MS
-MACHINES = (
-    Machine("6a:d6:96:d3:45:35", "Linux", "12"),
-    Machine("build/7 'quoted'", "Linux", "13"),
-    Machine("zebra-\u00fc-\u4e2d", "MacOS", "13"),
-    Machine("no-cores", "Windows", "11"),
+HOSTS = (
+    Host("6a:d6:96:d3:45:35", "Linux", "12"),
+    Host("build/7 'quoted'", "Linux", "13"),
+    Host("zebra-\u00fc-\u4e2d", "MacOS", "13"),
+    Host("no-cores", "Windows", "11"),
 )
 
 
@@ -30,9 +30,9 @@ def record() -> Recording:
     def rates(size: int) -> Samples:
         return np.where(random.random(size) < 0.3, 0.0, 10 ** random.uniform(-2, 12, size))
 
-    # Two machines reported throughout, one ended early, one began late.
-    for machine, first, last, numbers in zip(
-        MACHINES, (0, 0, 0.6, 0), (1, 1, 1, 0.3), ((0, 1), (0, 2, 5), (0, 1, 2, 3), ()), strict=True
+    # Two hosts reported throughout, one ended early, one began late.
+    for host, first, last, numbers in zip(
+        HOSTS, (0, 0, 0.6, 0), (1, 1, 1, 0.3), ((0, 1), (0, 2, 5), (0, 1, 2, 3), ()), strict=True
     ):
         places = random.uniform(first, last, 25)
         bursts = np.repeat((START_MS + places * (END_MS - START_MS)).astype(np.int64), 3)
@@ -41,11 +41,11 @@ def record() -> Recording:
         for number, end in enumerate(ends.tolist()):
             size = int(random.choice([1, 2, 7, 40]))
             cores = numbers if number % 9 else numbers[:-1]  # one is offline now and then
-            recording.cpu(machine, end, samples(size), {core: samples(size) for core in cores})
+            recording.cpu(host, end, samples(size), {core: samples(size) for core in cores})
             if number % 3 == 0:
-                recording.other(machine, end, Memory, {"utilization": samples(size + 1)})
+                recording.other(host, end, Memory, {"utilization": samples(size + 1)})
                 rows = {quantity.attribute: rates(size) for quantity in Disk.quantities}
-                recording.other(machine, end, Disk, rows)
+                recording.other(host, end, Disk, rows)
     return recording
 
 

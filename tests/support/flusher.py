@@ -1,6 +1,6 @@
 """A process that fills a store as fast as it can, until it is killed; it says each offset that is on disk.
 
-`python flusher.py FOLDER`. Window n of the only machine has n % 5 + 1 samples of n % 64 / 64 and ends n seconds after
+`python flusher.py FOLDER`. Window n of the only host has n % 5 + 1 samples of n % 64 / 64 and ends n seconds after
 the first.
 """
 

@@ -1,4 +1,4 @@
-"""Names of machines that are up to no good."""
+"""Names of hosts that are up to no good."""
 
 NAMES = [
     "<script>document.title='pwned'</script>",

@@ -110,7 +110,7 @@ class RunningInflux:
         self.process.wait(_DEADLINE_S)
 
     def pause(self) -> None:
-        """It stands still, as a machine that swaps: connections are taken, and nothing is answered."""
+        """It stands still, as a host that swaps: connections are taken, and nothing is answered."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:

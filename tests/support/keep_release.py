@@ -15,7 +15,7 @@ import httpx
 
 from contract import __version__
 from contract.times import DAY_MS, format_instant
-from tests.support.five_weeks import END_MS, MACHINES, START_MS, record
+from tests.support.five_weeks import END_MS, HOSTS, START_MS, record
 from tests.support.reports import original, post
 from tests.support.running import RunningService, wait_until
 
@@ -24,7 +24,7 @@ def _paths() -> list[str]:
     """What is asked: history, fleet, users, and what operators decided."""
     span = f"start={format_instant(START_MS - DAY_MS)}&end={format_instant(END_MS)}"
     metrics = "/api/v1/metrics"
-    user = MACHINES[0].user_id
+    user = HOSTS[0].user_id
     return [
         f"{metrics}/cpuLoadAvg/byUser/{user}?{span}&resample_rate=15m",
         f"{metrics}/cpuLoadAvg/byUser/{user}?{span}&resample_rate=1h&stat=p95",

@@ -13,7 +13,7 @@ SAMPLE = Path(__file__).parents[2] / "service" / "commands" / "demo" / "data" / 
 
 
 def hostile_file(folder: Path) -> Path:
-    """Six days of a fleet whose machines are named as badly as can be, some hot and some idle."""
+    """Six days of a fleet whose hosts are named as badly as can be, some hot and some idle."""
     random = np.random.default_rng(7)
     hours = pd.date_range("2026-03-02", periods=6 * 24, freq="1h")
     parts = [

@@ -1,4 +1,4 @@
-"""A machine that makes a backup at 14:00 UTC each day, and says which processes use its CPU."""
+"""A host that makes a backup at 14:00 UTC each day, and says which processes use its CPU."""
 
 from collections.abc import Iterator
 

@@ -20,7 +20,7 @@ NAMES = [f"program{number}" for number in range(60)]
 
 
 def window(user: str, end_ms: int, used: dict[str, float], unseen_s: float = 0.0) -> Report:
-    """A report whose machine did this, of which it names the five that used most."""
+    """A report whose host did this, of which it names the five that used most."""
     ranked = sorted(used.items(), key=lambda item: -item[1])
     consumers = [Consumer(name, cpu_s, user="root", unit="jobs.service") for name, cpu_s in ranked[:5]]
     use = ProcessUse(
@@ -32,7 +32,7 @@ def window(user: str, end_ms: int, used: dict[str, float], unseen_s: float = 0.0
 
 
 def fill(store: Store, flush_each: int = 30) -> dict[str, Counter[str]]:
-    """Windows of two machines over three hours; what each program really used on each."""
+    """Windows of two hosts over three hours; what each program really used on each."""
     chance = random.Random(1)
     truth: dict[str, Counter[str]] = {"a": Counter(), "b": Counter()}
     for number in range(WINDOWS):
@@ -48,7 +48,7 @@ def fill(store: Store, flush_each: int = 30) -> dict[str, Counter[str]]:
 def check(store: Store, truth: Counter[str], user: str | None, named_at_least: int = 5) -> None:
     found = store.who(UseQuestion(START, START + DAY_MS, user_id=user, top=len(NAMES)))
     assert len(found.top) >= named_at_least
-    busy = sum(truth.values()) + found.machines * WINDOWS * 0.01
+    busy = sum(truth.values()) + found.hosts * WINDOWS * 0.01
     assert found.busy_s == pytest.approx(busy)
     assert sum(one.cpu_s for one in found.top) <= busy + 1e-6
     for one in found.top:

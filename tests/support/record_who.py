@@ -2,7 +2,7 @@
 
     python -m tests.support.record_who tests/data/who [SECONDS]
 
-They ask for half of their shares, so that there is room for them on a machine that does other things too. It writes the
+They ask for half of their shares, so that there is room for them on a host that does other things too. It writes the
 agent's reports as they came (`agent.ndjson`) and what pidstat said of the three programs (`pidstat.txt`), a line a
 second: time of day (UTC), percent of a core, name.
 """

@@ -21,7 +21,7 @@ from contract.summary import Summary
 __all__ = [
     "CPU",
     "Buckets",
-    "Machine",
+    "Host",
     "Recording",
     "Samples",
     "Window",
@@ -35,7 +35,7 @@ CPU = Cpu.quantities[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Host:
     """Who reports."""
 
     user_id: str
@@ -45,9 +45,9 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The raw samples of one quantity, of the whole machine (core None) or of one core."""
+    """The raw samples of one quantity, of the whole host (core None) or of one core."""
 
-    machine: Machine
+    host: Host
     quantity: Quantity
     core: int | None
     end_ms: int
@@ -63,7 +63,7 @@ class Recording:
 
     def cpu(
         self,
-        machine: Machine,
+        host: Host,
         end_ms: int,
         whole: Samples,
         cores: Mapping[int, Samples] | Sequence[Samples] = (),
@@ -73,8 +73,8 @@ class Recording:
         """A report of CPU samples; without `detailed` it says what the original's client says and no more."""
         numbered = dict(cores) if isinstance(cores, Mapping) else dict(enumerate(cores))
         assert {len(samples) for samples in numbered.values()} <= {len(whole)}
-        self.windows.append(Window(machine, CPU, None, end_ms, whole))
-        self.windows += [Window(machine, CPU, core, end_ms, samples) for core, samples in numbered.items()]
+        self.windows.append(Window(host, CPU, None, end_ms, whole))
+        self.windows += [Window(host, CPU, core, end_ms, samples) for core, samples in numbered.items()]
         total = Summary.of(whole.tolist(), LINEAR)
         parts = [Summary.of(samples.tolist(), LINEAR) for samples in numbered.values()]
         cpu = Cpu(
@@ -90,11 +90,11 @@ class Recording:
             histogram_by_core=[flatten(part.histogram) for part in parts if detailed],
             cores=list(cores) if isinstance(cores, Mapping) else [],
         )
-        return self._add(machine, end_ms, len(whole), [cpu])
+        return self._add(host, end_ms, len(whole), [cpu])
 
     def other(
         self,
-        machine: Machine,
+        host: Host,
         end_ms: int,
         kind: type[Metric],
         samples: Mapping[str, Samples],
@@ -105,7 +105,7 @@ class Recording:
         members = {}
         for quantity in kind.quantities:
             part = samples[quantity.attribute]
-            self.windows.append(Window(machine, quantity, None, end_ms, part))
+            self.windows.append(Window(host, quantity, None, end_ms, part))
             summary = Summary.of(part.tolist(), quantity.bins)
             members[quantity.attribute] = Distribution(
                 mean=summary.mean,
@@ -115,16 +115,16 @@ class Recording:
                 histogram=flatten(summary.histogram) if detailed else UNSET,
                 observations=summary.count,
             )
-        return self._add(machine, end_ms, max(map(len, samples.values())), [kind(**members)])
+        return self._add(host, end_ms, max(map(len, samples.values())), [kind(**members)])
 
-    def _add(self, machine: Machine, end_ms: int, observations: int, metrics: list[Metric]) -> Report:
+    def _add(self, host: Host, end_ms: int, observations: int, metrics: list[Metric]) -> Report:
         report = Report(
-            user_id=machine.user_id,
+            user_id=host.user_id,
             start_timestamp=end_ms - 50 * observations,
             end_timestamp=end_ms,
             observations_per_metric=observations,
-            os_type=machine.os_type,
-            os_version=machine.os_version,
+            os_type=host.os_type,
+            os_version=host.os_version,
             metrics=metrics,
         )
         self.reports.append(report)

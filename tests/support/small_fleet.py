@@ -1,4 +1,4 @@
-"""Reports of a small fleet: three machines, an hour of windows each, made from samples that can be compared with."""
+"""Reports of a small fleet: three hosts, an hour of windows each, made from samples that can be compared with."""
 
 from typing import Any, TypedDict
 
@@ -64,4 +64,4 @@ OLD_REPORT = {
     "os_version": "[red]9[/red]",
     "metrics": [{"type": "CPU", "avg_utilization": 0.2, "var_utilization": 0.01}],
 }
-"""A report as the original system sends it, half an hour after the others; its machine is up to no good."""
+"""A report as the original system sends it, half an hour after the others; its host is up to no good."""

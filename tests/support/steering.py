@@ -222,7 +222,7 @@ class SteeredAgent:
 
 
 def merged_cpu(reports: list[Report]) -> Summary:
-    """What all windows of the whole machine make together."""
+    """What all windows of the whole host make together."""
     summary = Summary.empty()
     for report in reports:
         (cpu,) = report.typed_metrics()

@@ -33,7 +33,7 @@ Has agents end the window that runs, and report it now.
 
 {TARGETS}""",
     "diagnostics": f"""\
-Has agents say what helps to find out what ails them: versions, machine, settings
+Has agents say what helps to find out what ails them: versions, host, settings
 in force, spool, threads, the last warnings; no secrets. Printed as JSON, one
 agent a line where there are several.
 
@@ -65,7 +65,7 @@ _FORGET_EPILOG = """examples:
 
 
 class ForgetSettings(CallSettings, frozen=True, kw_only=True):
-    """The machines that are forgotten."""
+    """The hosts that are forgotten."""
 
     users: Annotated[
         tuple[str, ...], Meta(min_length=1, description="User ids.", extra={"positional": True, "metavar": "ID"})

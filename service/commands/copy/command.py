@@ -137,7 +137,7 @@ def _show_copy(source: "Opened", target: "Opened", console: "Console") -> bool:
     todo = day_ranges(source.store)
     total = sum(span.samples for span in todo)
     users, days = len(source.store.users()), sum(span.days for span in todo)
-    console.print(f"Machines: {users:,}. Days with data: {days:,}. Samples: {total:,}.")
+    console.print(f"Hosts: {users:,}. Days with data: {days:,}. Samples: {total:,}.")
     if not todo:
         console.print("There is nothing to copy.")
         return True

@@ -1,6 +1,6 @@
 """Whether a copy of an original database has every value of it: the original's fields, one by one.
 
-The original writes six fields into each point. What InfluxDB itself counts and adds up of each, for each machine and
+The original writes six fields into each point. What InfluxDB itself counts and adds up of each, for each host and
 day, is compared with what the target has: InfluxDB's own sums again, or those of the windows of an embedded store.
 Only days that have points of the original are looked at; `verifying` compares the windows that they stand for too.
 """

@@ -91,7 +91,7 @@ def open_store(
         store: Store
         is_running = False
         if isinstance(address, Address):
-            # What a service remembers of a database on its own machine is its own, unless it is asked for.
+            # What a service remembers of a database on its own host is its own, unless it is asked for.
             home = influx_folder(data_dir, address) if data_dir else Path()
             is_services = data_dir is not None and home.exists()
             if data_dir is not None and is_services:
@@ -173,7 +173,7 @@ class DayRange(NamedTuple):
     start_ms: int
     end_ms: int
     samples: int
-    """Of whole machines, of all quantities."""
+    """Of whole hosts, of all quantities."""
     days: int
     """How many days have data."""
 
@@ -208,7 +208,7 @@ def _months(days: Sequence[tuple[int, int]]) -> Iterator[DayRange]:
 
 
 def counts(store: Store, span: DayRange) -> pd.DataFrame:
-    """The samples of whole machines in a span: a row for each `day` (its start) and `user`, a column a quantity."""
+    """The samples of whole hosts in a span: a row for each `day` (its start) and `user`, a column a quantity."""
     columns = []
     for quantity in QUANTITIES.values():
         windows = store.answer(Question(quantity, span.start_ms, span.end_ms, DAY_MS, by="user"))

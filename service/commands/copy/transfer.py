@@ -16,7 +16,7 @@ from contract.report import Report
 from contract.times import DAY_MS, HOUR_MS
 from service.commands.copy.stores import DayRange, core_counts, counts, with_cores
 from service.ingest.acknowledgement import keys_of
-from service.stores.base import Machine, Store
+from service.stores.base import Host, Store
 from service.stores.process_use import UseDump, UseQuestion
 
 _USERS_AT_ONCE = 500
@@ -56,7 +56,7 @@ class Transfer:
         self._target = target
         self._offset = offset
         self._advance = advance
-        self._machines = machines(source)
+        self._hosts = hosts(source)
         self._unflushed = 0
         self.copied = Copied()
 
@@ -96,7 +96,7 @@ class Transfer:
 
     def _copy_uses(self, span: DayRange, users: Sequence[str]) -> None:
         """Copy who used the CPU, of whom the target has less than the source."""
-        if not self._source.who(UseQuestion(span.start_ms, span.end_ms, top=1)).machines:
+        if not self._source.who(UseQuestion(span.start_ms, span.end_ms, top=1)).hosts:
             return
         for day in range(span.start_ms, span.end_ms, DAY_MS):
             for first in range(0, len(users), _USES_OF_USERS):
@@ -147,7 +147,7 @@ class Transfer:
         if not new:
             return
         rollups = self._source.rollups(tier, new, day, day + DAY_MS)
-        self._target.add_rollups(rollups, [self._machines[user] for user in new])
+        self._target.add_rollups(rollups, [self._hosts[user] for user in new])
         self.copied.rollups[tier] = self.copied.rollups.get(tier, 0) + len(rollups.windows)
 
     def _flush(self) -> None:
@@ -184,13 +184,13 @@ def _lack_cores(source: Store, target: Store, span: DayRange, same: "pd.Series[b
     return lacking
 
 
-def machines(store: Store) -> dict[str, Machine]:
+def hosts(store: Store) -> dict[str, Host]:
     """What a store knows of its users, by name."""
     frame = store.users()
     seen = (frame[name].dt.as_unit("ms").astype("int64").tolist() for name in ("first_seen", "last_seen"))
     columns = (frame[name].tolist() for name in ("user_id", "os_type", "os_version", "cores"))
     labels = frame["labels"].tolist()
-    known = [Machine(*row) for row in zip(*columns, *seen, strict=True)]
+    known = [Host(*row) for row in zip(*columns, *seen, strict=True)]
     return {
         one.user_id: one._replace(labels=said, devices=store.devices_of(one.user_id))
         for one, said in zip(known, labels, strict=True)

@@ -31,7 +31,7 @@ class CopyCheck:
     sums: int = 0
     """Summaries compared: one for each user, quantity, core and day."""
     samples: int = 0
-    """In them, those of whole machines."""
+    """In them, those of whole hosts."""
     checksum: int = 0
     """Of counts and histograms, all together; the same for equal stores, whatever the order."""
     fields: int = 0
@@ -64,12 +64,12 @@ def verify(source: Store, target: Store, span: DayRange, check: CopyCheck, advan
 def _compare_uses(source: Store, target: Store, span: DayRange, check: CopyCheck) -> None:
     """Whether the target knows as much of who used the CPU."""
     wanted, found = (store.who(UseQuestion(span.start_ms, span.end_ms, top=1)) for store in (source, target))
-    if wanted.machines:
+    if wanted.hosts:
         check.sums += 1
-        if found.seconds < wanted.seconds * (1.0 - _TOLERANCE) or found.machines < wanted.machines:
+        if found.seconds < wanted.seconds * (1.0 - _TOLERANCE) or found.hosts < wanted.hosts:
             check.differ(
-                f"who used the CPU in {wanted.seconds:.0f} s of {wanted.machines} machines in the source, "
-                f"in {found.seconds:.0f} s of {found.machines} in the target"
+                f"who used the CPU in {wanted.seconds:.0f} s of {wanted.hosts} hosts in the source, "
+                f"in {found.seconds:.0f} s of {found.hosts} in the target"
             )
 
 
@@ -105,7 +105,7 @@ def _compare_rollups(target: Store, span: DayRange, check: CopyCheck) -> None:
 
 
 def _questions(source: Store, span: DayRange) -> Iterator[tuple[Question, str]]:
-    """Everything, and what it is called: the whole machines of all users, then the cores of each."""
+    """Everything, and what it is called: the whole hosts of all users, then the cores of each."""
     start, end = span.start_ms, span.end_ms
     for quantity in QUANTITIES.values():
         yield Question(quantity, start, end, DAY_MS, by="user", histograms=True), quantity.name

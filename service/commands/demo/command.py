@@ -23,11 +23,11 @@ from service.commands.demo.loading import Loaded, LoadPlan, last_seen, load_flee
 _PROGRAM = "loadlens-service demo"
 _DESCRIPTION = """\
 Loads a real fleet into a running service: the CPU utilization of PlanetLab
-machines on six days of 2011, every five minutes. The days are put one after
+hosts on six days of 2011, every five minutes. The days are put one after
 another and end now. Loading again is harmless: nothing is counted twice."""
 _EPILOG = """examples:
   loadlens-service demo                               the fleet into http://localhost:8888
-  loadlens-service demo --users 100                   fewer machines, those with the most windows
+  loadlens-service demo --users 100                   fewer hosts, those with the most windows
   loadlens-service demo --data fleet.parquet          a fleet of your own: time, user_id, utilization_percent
 """
 _SAMPLE = Path(__file__).with_name("data") / "planetlab-sample.parquet"
@@ -49,7 +49,7 @@ class DemoSettings(ServiceAddress, frozen=True, kw_only=True):
     users: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(
-            description="Load only so many machines, those with the most windows.",
+            description="Load only so many hosts, those with the most windows.",
             extra={"metavar": "N", "default": "all"},
         ),
     ] = None
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def sample_fleet() -> RecordedFleet:
-    """The sample of PlanetLab machines that comes with Loadlens."""
+    """The sample of PlanetLab hosts that comes with Loadlens."""
     return read_fleet(_SAMPLE, "PlanetLab node")
 
 
@@ -97,9 +97,7 @@ def demonstrate(
 def _load(fleet: RecordedFleet, api: ServiceApi, console: Console, *, again: bool) -> bool:
     todo = plan(fleet, last_seen(api), times.now_ms())
     if todo.complete and not again:
-        console.print(
-            f"The fleet of {len(fleet.users):,} machines is there already, up to {_moment(todo.fleet.last_ms)}."
-        )
+        console.print(f"The fleet of {len(fleet.users):,} hosts is there already, up to {_moment(todo.fleet.last_ms)}.")
         return True
     console.print(_description(todo))
     with _progress(console) as progress:
@@ -111,7 +109,7 @@ def _load(fleet: RecordedFleet, api: ServiceApi, console: Console, *, again: boo
 
 def _description(todo: LoadPlan) -> str:
     fleet = todo.fleet
-    size = f"{len(fleet.users):,} machines, {len(fleet):,} windows of five minutes, until {_moment(fleet.last_ms)}"
+    size = f"{len(fleet.users):,} hosts, {len(fleet):,} windows of five minutes, until {_moment(fleet.last_ms)}"
     if todo.continues_after_ms is not None:
         return f"The fleet, which ended {_moment(todo.continues_after_ms)}, goes on:\n{size}."
     return f"{size}.\nEach window is a recorded mean: one observation, no variance, no single cores."

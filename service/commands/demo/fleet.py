@@ -1,4 +1,4 @@
-"""A recorded fleet: the CPU utilization of many machines, read from a file, moved in time, made reports of.
+"""A recorded fleet: the CPU utilization of many hosts, read from a file, moved in time, made reports of.
 
 A window of the fleet is a mean and no more. As a report it is one observation: its minimum, its maximum and
 its histogram are that of one value, so quantiles over windows are those of the recorded values.
@@ -33,18 +33,18 @@ class FleetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RecordedFleet:
-    """Windows of machines, sorted by machine and then by time."""
+    """Windows of hosts, sorted by host and then by time."""
 
     users: list[str]
-    """The machines."""
+    """The hosts."""
     bounds: npt.NDArray[np.int64]
-    """The windows of machine i are those from `bounds[i]` to before `bounds[i + 1]`."""
+    """The windows of host i are those from `bounds[i]` to before `bounds[i + 1]`."""
     end_ms: npt.NDArray[np.int64]
     """When each window ends, epoch milliseconds."""
     percent: npt.NDArray[np.number]
     """The utilization of each window, 0 to 100."""
     system: str
-    """What the machines run, as far as is known."""
+    """What the hosts run, as far as is known."""
 
     def __len__(self) -> int:
         return len(self.end_ms)
@@ -55,7 +55,7 @@ class RecordedFleet:
         return int(self.end_ms.max())
 
     def last_of_each(self) -> dict[str, int]:
-        """The end of the newest window of each machine."""
+        """The end of the newest window of each host."""
         return dict(zip(self.users, self.end_ms[self.bounds[1:] - 1].tolist(), strict=True))
 
     def shifted(self, by_ms: int) -> "RecordedFleet":
@@ -71,7 +71,7 @@ class RecordedFleet:
         return self._where(self.end_ms > end_ms)
 
     def longest(self, count: int) -> "RecordedFleet":
-        """The `count` machines with the most windows."""
+        """The `count` hosts with the most windows."""
         order = np.argsort(-np.diff(self.bounds), kind="stable")
         chosen = np.zeros(len(self.users), bool)
         chosen[order[:count]] = True
@@ -94,21 +94,21 @@ def read_fleet(path: Path, system: str = "recorded") -> RecordedFleet:
         ends = table["time"].cast(pa.timestamp("ms")).combine_chunks().cast(pa.int64()).to_numpy()
         names = _dictionary(table["user_id"])
         percent = table["utilization_percent"].to_numpy()
-        machine = names.indices.to_numpy(zero_copy_only=False)
+        host = names.indices.to_numpy(zero_copy_only=False)
     except OSError as error:
         raise FleetError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (pa.ArrowException, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FleetError(f"{path}: expected a Parquet file with the columns {', '.join(COLUMNS)}: {reason}") from None
     users = names.dictionary.cast(pa.string()).to_pylist()
-    _check(path, users, ends, machine, percent)
+    _check(path, users, ends, host, percent)
     ends = _without_empty_days(ends)
-    order = np.lexsort((ends, machine))
-    machine = machine[order]
-    starts = np.flatnonzero(np.diff(machine, prepend=-1))
+    order = np.lexsort((ends, host))
+    host = host[order]
+    starts = np.flatnonzero(np.diff(host, prepend=-1))
     return RecordedFleet(
-        users=[users[place] for place in machine[starts].tolist()],
-        bounds=np.append(starts, len(machine)),
+        users=[users[place] for place in host[starts].tolist()],
+        bounds=np.append(starts, len(host)),
         end_ms=ends[order],
         percent=percent[order],
         system=system,
@@ -122,11 +122,11 @@ def _dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 
 def _check(path: Path, users: list[str | None], *columns: npt.NDArray[np.number]) -> None:
-    ends, machine, percent = columns
+    ends, host, percent = columns
     if not len(percent):
         raise FleetError(f"{path}: holds no windows")
     # Columns with empty places come as floating point numbers.
-    if machine.dtype.kind != "i" or ends.dtype.kind != "i":
+    if host.dtype.kind != "i" or ends.dtype.kind != "i":
         raise FleetError(f"{path}: has windows without a user_id or a time")
     if not (percent.dtype.kind in "iuf" and percent.min() >= 0 and percent.max() <= 100):
         raise FleetError(f"{path}: expected numbers from 0 to 100 in utilization_percent")
@@ -152,7 +152,7 @@ class DemoBatch(NamedTuple):
 def batches(fleet: RecordedFleet) -> Iterator[DemoBatch]:
     """All windows of a fleet, in batches of some thousand.
 
-    Each machine's windows come in order of time, and all in one batch unless they are very many: requests
+    Each host's windows come in order of time, and all in one batch unless they are very many: requests
     may then arrive in any order, and yet no window comes after a newer one.
     """
     # Reports differ in user, time and value only, so the texts around these are made once for each.

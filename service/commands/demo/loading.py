@@ -76,7 +76,7 @@ def plan(fleet: RecordedFleet, last_seen: Mapping[str, int], now_ms: int) -> Loa
     """
     last = fleet.last_of_each()
     shifts = [last_seen[user] - end for user, end in last.items() if user in last_seen]
-    # Machines that were loaded later than others are the ones to follow.
+    # Hosts that were loaded later than others are the ones to follow.
     here = fleet.shifted(max(shifts)) if shifts else None
     if here is None or here.last_ms > now_ms:
         return LoadPlan(fleet.ending(now_ms))

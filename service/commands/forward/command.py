@@ -69,7 +69,7 @@ class ForwardSettings(ServiceAddress, frozen=True, kw_only=True):
     user: Annotated[
         tuple[str, ...],
         Meta(
-            description="Of these machines: names or patterns.",
+            description="Of these hosts: names or patterns.",
             extra={"metavar": "PATTERN", "default": "all", "examples": ["web-*"]},
         ),
     ] = ()

@@ -203,7 +203,7 @@ def _check_meant(api: "ServiceApi", settings: SilenceSettings) -> None:
         return
     selector = f"{'user' if exact_names([settings.user]) is None else 'agent'}:{settings.user}"
     if not api.call("GET", "agents", params={"selector": selector, "limit": 1}).document()["agents"]:
-        print(f"{_SILENCE}: no machine is called {settings.user} now", file=sys.stderr)
+        print(f"{_SILENCE}: no host is called {settings.user} now", file=sys.stderr)
 
 
 def _whose(rule: Rule) -> str:

@@ -9,8 +9,10 @@ from msgspec.structs import replace
 from contract.agent_protocol import AgentState, DesiredSettings
 from contract.report import Report
 from service.alerts.rules import AnyRule
+from service.http import operation_parameters as asked
 from service.http import parameters
 from service.http.answers import ARROW, CSV, JSON, PARQUET
+from service.http.openapi import control_documents as control
 from service.http.openapi import documents
 from service.http.requests import MERGE_PATCH
 from service.http.resources.agents import NewCommand
@@ -137,7 +139,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/fleet/picture": {
         "GET": Operation(
             tag="values",
-            query=parameters.PictureParameters,
+            query=asked.PictureParameters,
             forms=("application/octet-stream",),
             refusals=(400, 404, 413, 422, 503),
         )
@@ -145,7 +147,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/fleet/machines": {
         "GET": Operation(
             tag="values",
-            query=parameters.MachinesParameters,
+            query=parameters.HostsParameters,
             answer=documents.MachinePage,
             forms=(JSON, CSV, ARROW),
             refusals=(400, 404, 406, 413, 415, 422, 503),
@@ -153,7 +155,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "/api/v1/analysis/{kind}/byUser/{user_id}": {
         "GET": Operation(
-            tag="values", query=parameters.AnalysisParameters, answer=dict[str, Any], refusals=(400, 404, 413, 422, 503)
+            tag="values", query=asked.AnalysisParameters, answer=dict[str, Any], refusals=(400, 404, 413, 422, 503)
         )
     },
     "/api/v1/backtests": {
@@ -167,17 +169,17 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         )
     },
     "/api/v1/users": {
-        "GET": Operation(tag="values", query=parameters.UsersParameters, answer=documents.UserPage, refusals=(422,))
+        "GET": Operation(tag="values", query=asked.UsersParameters, answer=documents.UserPage, refusals=(422,))
     },
     "/api/v1/users/{user_id}": {"DELETE": Operation(tag="values", status=204, refusals=(404, 501, 503))},
     "/api/v1/stream": {
-        "GET": Operation(tag="values", query=parameters.StreamParameters, forms=(_EVENTS,), refusals=(422, 503))
+        "GET": Operation(tag="values", query=asked.StreamParameters, forms=(_EVENTS,), refusals=(422, 503))
     },
     "/api/v1/agents": {
-        "GET": Operation(tag="agents", query=parameters.AgentsParameters, answer=documents.AgentPage, refusals=(422,))
+        "GET": Operation(tag="agents", query=asked.AgentsParameters, answer=control.AgentPage, refusals=(422,))
     },
     "/api/v1/agents/{user_id}": {
-        "GET": Operation(tag="agents", answer=documents.AgentDetail, refusals=(404,)),
+        "GET": Operation(tag="agents", answer=control.AgentDetail, refusals=(404,)),
         "DELETE": Operation(tag="agents", status=204, refusals=(404, 503)),
     },
     "/api/v1/agents/{user_id}/settings": _changes(None, None, None, DesiredSettings),
@@ -190,31 +192,31 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         )
     },
     "/api/v1/agents/{user_id}/commands": {
-        "GET": Operation(tag="agents", answer=documents.CommandList, forms=(JSON, _EVENTS), refusals=(404, 503)),
+        "GET": Operation(tag="agents", answer=control.CommandList, forms=(JSON, _EVENTS), refusals=(404, 503)),
         "POST": Operation(
             tag="agents",
             body=NewCommand,
-            answer=documents.Created,
+            answer=control.Created,
             status=202,
             refusals=(400, 404, 409, 413, 415, 422, 429, 503),
         ),
     },
-    "/api/v1/commands/{command_id}": {"GET": Operation(tag="agents", answer=documents.CommandResult, refusals=(404,))},
+    "/api/v1/commands/{command_id}": {"GET": Operation(tag="agents", answer=control.CommandResult, refusals=(404,))},
     "/api/v1/settings": _changes(
-        parameters.SettingsParameters,
-        parameters.RankedSettingsParameters,
-        parameters.ListedSettingsParameters,
+        asked.SettingsParameters,
+        asked.RankedSettingsParameters,
+        asked.ListedSettingsParameters,
         dict[str, Any],
     ),
     "/api/v1/rules": {
-        "GET": Operation(tag="alerts", query=parameters.PageParameters, answer=documents.RulePage, refusals=(422,))
+        "GET": Operation(tag="alerts", query=asked.PageParameters, answer=control.RulePage, refusals=(422,))
     },
     "/api/v1/rules/{name}": {
-        "GET": Operation(tag="alerts", answer=documents.RuleDocument, refusals=(404,)),
+        "GET": Operation(tag="alerts", answer=control.RuleDocument, refusals=(404,)),
         "PUT": Operation(
             tag="alerts",
             body=AnyRule,
-            answer=documents.RuleDocument,
+            answer=control.RuleDocument,
             refusals=_CHANGE,
             conditional="change",
             also={201: "The rule was made."},
@@ -222,14 +224,14 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "DELETE": Operation(tag="alerts", status=204, refusals=_CHANGE, conditional="change"),
     },
     "/api/v1/alerts": {
-        "GET": Operation(tag="alerts", query=parameters.AlertsParameters, answer=documents.AlertPage, refusals=(422,))
+        "GET": Operation(tag="alerts", query=asked.AlertsParameters, answer=control.AlertPage, refusals=(422,))
     },
     "/api/v1/silences": {
-        "GET": Operation(tag="alerts", query=parameters.PageParameters, answer=documents.SilencePage, refusals=(422,)),
+        "GET": Operation(tag="alerts", query=asked.PageParameters, answer=control.SilencePage, refusals=(422,)),
         "POST": Operation(
             tag="alerts",
             body=NewSilence,
-            answer=documents.SilenceDocument,
+            answer=control.SilenceDocument,
             status=201,
             refusals=(400, 409, 413, 415, 422, 503),
         ),
@@ -237,20 +239,21 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/silences/{silence_id}": {"DELETE": Operation(tag="alerts", status=204, refusals=(404, 503))},
     "/api/v1/notifications": {
         "GET": Operation(
-            tag="alerts", query=parameters.NotificationsParameters, answer=documents.NotificationPage, refusals=(422,)
+            tag="alerts",
+            query=asked.NotificationsParameters,
+            answer=control.NotificationPage,
+            refusals=(422,),
         )
     },
     "/api/v1/notifications/{message_id}": {
-        "GET": Operation(tag="alerts", answer=documents.NotificationDocument, refusals=(404,))
+        "GET": Operation(tag="alerts", answer=control.NotificationDocument, refusals=(404,))
     },
     "/api/v1/targets/{name}/test": {
-        "POST": Operation(tag="alerts", answer=documents.Created, status=202, refusals=(404, 503))
+        "POST": Operation(tag="alerts", answer=control.Created, status=202, refusals=(404, 503))
     },
     "/api/v1/notifications/{message_id}/redeliver": {"POST": Operation(tag="alerts", status=202, refusals=(404, 503))},
     "/api/v1/annotations": {
-        "GET": Operation(
-            tag="annotations", query=parameters.AnnotationsParameters, answer=AnnotationPage, refusals=(422,)
-        ),
+        "GET": Operation(tag="annotations", query=asked.AnnotationsParameters, answer=AnnotationPage, refusals=(422,)),
         "POST": Operation(
             tag="annotations",
             body=NewAnnotation,
@@ -264,7 +267,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "DELETE": Operation(tag="annotations", status=204, refusals=(404, 503)),
     },
     "/api/v1/schedules": {
-        "GET": Operation(tag="schedules", query=parameters.PageParameters, answer=SchedulePage, refusals=(422,)),
+        "GET": Operation(tag="schedules", query=asked.PageParameters, answer=SchedulePage, refusals=(422,)),
         "POST": Operation(
             tag="schedules",
             body=Timing,
@@ -280,37 +283,37 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/schedules/{schedule_id}/report": {
         "GET": Operation(tag="schedules", forms=(_REPORTS[0],), refusals=(404,))
     },
-    "/api/v1/identity": {"GET": Operation(tag="access", answer=documents.IdentityDocument)},
+    "/api/v1/identity": {"GET": Operation(tag="access", answer=control.IdentityDocument)},
     "/api/v1/sessions": {
-        "GET": Operation(tag="access", query=parameters.PageParameters, answer=documents.SessionPage, refusals=(422,))
+        "GET": Operation(tag="access", query=asked.PageParameters, answer=control.SessionPage, refusals=(422,))
     },
     "/api/v1/sessions/{session_id}": {"DELETE": Operation(tag="access", status=204, refusals=(404, 503))},
     "/api/v1/enrolments": {
         "POST": Operation(
             tag="access",
             body=NewEnrolment,
-            answer=documents.NewTokenDocument,
+            answer=control.NewTokenDocument,
             status=201,
             refusals=(400, 409, 413, 415, 422, 503),
         )
     },
     "/api/v1/tokens": {
-        "GET": Operation(tag="access", query=parameters.PageParameters, answer=documents.TokenPage, refusals=(422,)),
+        "GET": Operation(tag="access", query=asked.PageParameters, answer=control.TokenPage, refusals=(422,)),
         "POST": Operation(
             tag="access",
             body=NewToken,
-            answer=documents.NewTokenDocument,
+            answer=control.NewTokenDocument,
             status=201,
             refusals=(400, 409, 413, 415, 422, 503),
         ),
     },
     "/api/v1/tokens/{token_id}": {
-        "GET": Operation(tag="access", answer=documents.TokenDocument, refusals=(404,)),
+        "GET": Operation(tag="access", answer=control.TokenDocument, refusals=(404,)),
         "PATCH": Operation(
             tag="access",
             body=ChangedToken,
             body_types=(JSON, MERGE_PATCH),
-            answer=documents.TokenDocument,
+            answer=control.TokenDocument,
             refusals=(400, 404, 409, 413, 415, 422, 503),
         ),
         "DELETE": Operation(tag="access", status=204, refusals=(404, 409, 503)),
@@ -319,20 +322,18 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "POST": Operation(
             tag="access",
             body=Rotation,
-            answer=documents.NewTokenDocument,
+            answer=control.NewTokenDocument,
             status=201,
             refusals=(400, 404, 409, 413, 415, 422, 503),
         )
     },
     "/api/v1/audit": {
-        "GET": Operation(
-            tag="operations", query=parameters.AuditParameters, answer=documents.AuditPage, refusals=(422,)
-        )
+        "GET": Operation(tag="operations", query=asked.AuditParameters, answer=control.AuditPage, refusals=(422,))
     },
     "/reports/fleet": {
         "GET": Operation(
             tag="values",
-            query=parameters.ReportParameters,
+            query=asked.ReportParameters,
             answer=dict[str, Any],
             forms=_REPORTS,
             refusals=_QUERY,
@@ -343,7 +344,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/reports/users/{user_id}": {
         "GET": Operation(
             tag="values",
-            query=parameters.ReportParameters,
+            query=asked.ReportParameters,
             answer=dict[str, Any],
             forms=_REPORTS,
             refusals=_QUERY,

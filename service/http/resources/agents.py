@@ -27,7 +27,8 @@ from service.credentials.tokens import Tokens
 from service.http.access import is_foreign
 from service.http.authentication import actor_of, identity_of
 from service.http.listing import flag, page_of, take_limit
-from service.http.parameters import AgentsParameters, names_of
+from service.http.operation_parameters import AgentsParameters
+from service.http.parameters import names_of
 from service.http.permissions import SLASH
 from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, read_as, read_body, text
@@ -77,7 +78,7 @@ class OneAgent:
             raise HTTPProblem(
                 falcon.HTTP_404,
                 f"No agent {user!r} is known, and nothing is set for it."
-                " DELETE /api/v1/users/... forgets a machine with its windows.",
+                " DELETE /api/v1/users/... forgets a host with its windows.",
             )
         self._rules.forget(user)
         resp.status = falcon.HTTP_204
@@ -162,7 +163,7 @@ class OneAgentsState:
                 self._admission.check_room(user, len(registry))
         except NotLetInError as error:
             raise HTTPProblem(
-                falcon.HTTP_429, "No more machines are let in.", [Problem("", str(error))],
+                falcon.HTTP_429, "No more hosts are let in.", [Problem("", str(error))],
                 headers={"Retry-After": str(_FULL_RETRY_S)},
             ) from None  # fmt: skip
         instructions = await self._remote_configuration.exchange(user, state)

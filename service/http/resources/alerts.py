@@ -16,13 +16,8 @@ from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner
 from service.http.authentication import actor_of
 from service.http.listing import one_of, page_of, take_limit
-from service.http.parameters import (
-    MAX_ALERTS,
-    MAX_LIMIT,
-    AlertsParameters,
-    PageParameters,
-    names_of,
-)
+from service.http.operation_parameters import AlertsParameters, PageParameters
+from service.http.parameters import MAX_ALERTS, MAX_LIMIT, names_of
 from service.http.problems import HTTPProblem, invalid
 from service.http.requests import Parameters, read_as, text
 

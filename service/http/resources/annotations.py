@@ -15,7 +15,8 @@ from contract.times import format_instant, parse_timestamp
 from service.annotations import Annotation, AnnotationFilter, Annotations, ListPosition
 from service.http.authentication import actor_of
 from service.http.listing import one_of, take_limit
-from service.http.parameters import AnnotationsParameters, names_of
+from service.http.operation_parameters import AnnotationsParameters
+from service.http.parameters import names_of
 from service.http.problems import HTTPProblem, invalid
 from service.http.requests import Parameters, read_as
 
@@ -36,7 +37,7 @@ class NewAnnotation(Struct, forbid_unknown_fields=True, kw_only=True):
     """Where a stretch ends."""
     tags: Annotated[list[Tag], Meta(max_length=MAX_TAGS)] = []
     user: Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)] = "*"
-    """The machines that it is about, a pattern."""
+    """The hosts that it is about, a pattern."""
 
 
 class AnnotationDocument(Struct):
@@ -65,7 +66,7 @@ class AnnotationList:
         self._annotations = annotations
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with those that touch a range, have all of some tags and are about a machine, by time."""
+        """200 with those that touch a range, have all of some tags and are about a host, by time."""
         asked = await Parameters.read(req, names_of(AnnotationsParameters), ("tag",))
         wanted = AnnotationFilter(
             start_ms=asked.take("start", parse_timestamp, None),

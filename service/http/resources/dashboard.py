@@ -22,15 +22,14 @@ from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Bus
 from service.dashboard.columns import MAX_COLUMNS, PictureQuestion
 from service.dashboard.fleet import MAX_ROWS, picture, picture_in_parts
 from service.dashboard.matrix import FleetCache, Shown
-from service.http.asking import ask, gone
 from service.http.buckets import fitting_rate
 from service.http.encoding import preferred
-from service.http.listing import one_of, whole_number
-from service.http.parameters import AnalysisParameters, PictureParameters, names_of
+from service.http.listing import firing_alerts, one_of, take_selection, whole_number
+from service.http.operation_parameters import AnalysisParameters, PictureParameters
+from service.http.parameters import names_of
 from service.http.problems import HTTPProblem, invalid
-from service.http.queries import check_user, named_metric
+from service.http.queries import ask, check_user, gone, named_metric
 from service.http.requests import Parameters, duration, read_json, text
-from service.http.selecting import firing_alerts, take_selection
 from service.stores.base import Store
 
 _BUSY_RETRY_S = "5"
@@ -63,7 +62,7 @@ def _coded(parts: Iterator[bytes], coding: str | None) -> Iterator[bytes]:
 
 
 class FleetPicture:
-    """All machines over time, as the pixels of a heat map."""
+    """All hosts over time, as the pixels of a heat map."""
 
     def __init__(self, cache: FleetCache, repository: RuleRepository) -> None:
         self._cache = cache
@@ -134,7 +133,7 @@ async def _picture_asked(req: Request, store: Store) -> tuple[PictureQuestion, b
     )
     in_parts = asked.take("tables", lambda value: one_of(value, ("first", "last")), "first") == "last"
     if question.metric.over_cores:
-        asked.refuse("metric", f"expected a metric of machines, got {question.metric.name}, which compares cores")
+        asked.refuse("metric", f"expected a metric of hosts, got {question.metric.name}, which compares cores")
     if question.end_ms <= question.start_ms:
         asked.refuse("end", "expected a moment after start")
     if question.rate_ms is not None and question.end_ms - question.start_ms > question.rate_ms * MAX_COLUMNS:
@@ -151,7 +150,7 @@ async def _picture_asked(req: Request, store: Store) -> tuple[PictureQuestion, b
 
 
 class HostAnalysis:
-    """What a method says of a machine."""
+    """What a method says of a host."""
 
     def __init__(self, store: Store, analyst: Analyst) -> None:
         self._store = store
@@ -170,7 +169,7 @@ class HostAnalysis:
             asked.take("tz", _time_zone, "UTC"),
         )  # fmt: skip
         if metric.over_cores:
-            asked.refuse("metric", f"expected a metric of machines, got {metric.name}, which compares cores")
+            asked.refuse("metric", f"expected a metric of hosts, got {metric.name}, which compares cores")
         if subject.end_ms <= subject.start_ms:
             asked.refuse("end", "expected a moment after start")
         asked.check()
@@ -198,7 +197,7 @@ class NewBacktest(Struct, forbid_unknown_fields=True):
     definition: dict[str, Any] | UnsetType = UNSET
     """or a rule that is not there yet."""
     user: Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)] = "*"
-    """The machines whose periods are told: an id, a pattern, or labels such as `role=web`."""
+    """The hosts whose periods are told: an id, a pattern, or labels such as `role=web`."""
 
 
 class RuleBacktest:
@@ -229,7 +228,7 @@ class RuleBacktest:
         await _answer(resp, self._tested(rule, (start_ms, end_ms), format_duration(rate_ms), asked.user))
 
     async def _tested(self, rule: Rule, range_ms: tuple[int, int], rate: str, user: str) -> dict[str, Any]:
-        """What the rule would have said of the machines that are meant."""
+        """What the rule would have said of the hosts that are meant."""
         matches, labels_of = host_matcher([user]), self._store.labels_of
         told = await self._analyst.backtest(rule, *range_ms, rate)
         return told | {"periods": [one for one in told["periods"] if matches(one["user"], labels_of(one["user"]))]}

@@ -8,7 +8,7 @@ import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
-from service.http.templates import PAGES, environment
+from service.http.pages import PAGES, environment
 
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 

@@ -260,7 +260,7 @@ class Metrics:
         except NotLetInError as error:
             raise HTTPProblem(
                 falcon.HTTP_429,
-                "No more machines are let in; nothing of this request was kept.",
+                "No more hosts are let in; nothing of this request was kept.",
                 [Problem("/user_id", str(error))],
                 headers={"Retry-After": str(_FULL_RETRY_S)},
             ) from None

@@ -11,7 +11,8 @@ from contract import times
 from contract.times import format_instant
 from service.alerts.runner import Runner
 from service.http.listing import one_of, take_limit
-from service.http.parameters import NotificationsParameters, names_of
+from service.http.operation_parameters import NotificationsParameters
+from service.http.parameters import names_of
 from service.http.problems import HTTPProblem
 from service.http.requests import Parameters
 from service.notifications.queue import STATES, NotificationQueue, QueuedNotification

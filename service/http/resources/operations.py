@@ -19,9 +19,10 @@ from service.alerts.runner import Runner
 from service.cluster.partitions import Waiting
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
-from service.http.deprecations import AUDIT_BEFORE, warn
+from service.http.answers import AUDIT_BEFORE, warn_of
 from service.http.listing import take_limit, whole_number
-from service.http.parameters import AuditParameters, names_of
+from service.http.operation_parameters import AuditParameters
+from service.http.parameters import names_of
 from service.http.request_log import RequestLog
 from service.http.requests import Parameters
 from service.http.requests import text as a_text
@@ -193,7 +194,7 @@ class AuditTrail:
         behind = [asked.take(name, lambda value: whole_number(value, 1, _MAX_ID), None) for name in ("after", "before")]
         asked.check()
         if "before" in req.params:
-            warn(resp, AUDIT_BEFORE)
+            warn_of(resp, AUDIT_BEFORE)
         before = min((number for number in behind if number is not None), default=None)
         entries = await asyncio.to_thread(self._audit.entries, target=target, before=before, limit=limit)
         resp.content_type = falcon.MEDIA_JSON

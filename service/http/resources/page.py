@@ -17,8 +17,8 @@ from falcon.asgi import Request, Response
 from contract.metrics import NAMES
 from service.credentials.identity import ANYBODY
 from service.http.authentication import identity_of
+from service.http.pages import PAGES, environment
 from service.http.problems import HTTPProblem
-from service.http.templates import PAGES, environment
 
 if TYPE_CHECKING:
     import jinja2

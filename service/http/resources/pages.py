@@ -18,10 +18,11 @@ from service.credentials.tokens import Tokens
 from service.http.answers import preferred
 from service.http.authentication import identity_of
 from service.http.buckets import zone_of
-from service.http.parameters import ReportParameters, names_of
+from service.http.operation_parameters import ReportParameters
+from service.http.pages import environment
+from service.http.parameters import names_of
 from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, duration
-from service.http.templates import environment
 from service.reporting.maker import ReportFailed, ReportMaker, TooManyReports
 from service.reporting.worker import ReportFormat, ReportRefused, ReportRequest
 from service.stores.base import Store
@@ -34,13 +35,13 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; ba
 
 
 class Index:
-    """Links to the reports, the machines and the interface for programs."""
+    """Links to the reports, the hosts and the interface for programs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with the page; `q` keeps the machines whose names hold it."""
+        """200 with the page; `q` keeps the hosts whose names hold it."""
         asked = await Parameters.read(req, ("q",))
         wanted = str(asked.take("q", str, ""))
         resp.content_type = falcon.MEDIA_HTML
@@ -68,14 +69,14 @@ def _page(store: Store, wanted: str, url: str, base: str) -> str:
     return _template().render(
         known=len(users),
         found=len(found),
-        shown=[_machine(user) for user in found[:_MAX]],
+        shown=[_host(user) for user in found[:_MAX]],
         wanted=wanted,
         url=url,
         base=base,
     )
 
 
-def _machine(user: dict[Any, Any]) -> dict[str, str]:
+def _host(user: dict[Any, Any]) -> dict[str, str]:
     cores = user.get("cores")
     return {
         "name": display(str(user["user_id"])),
@@ -149,7 +150,7 @@ class _Reports:
 
 
 class FleetReport(_Reports):
-    """The report on all machines."""
+    """The report on all hosts."""
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the report; 404 where nothing was reported then, 503 if too many are made or the store is away."""
@@ -157,10 +158,10 @@ class FleetReport(_Reports):
 
 
 class UserReport(_Reports):
-    """The report on one machine."""
+    """The report on one host."""
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
-        """200 with the report; 404 for a machine that is not known, 503 as for the fleet."""
+        """200 with the report; 404 for a host that is not known, 503 as for the fleet."""
         if not self._store.has_user(user_id):
             raise HTTPProblem(
                 falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."

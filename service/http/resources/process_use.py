@@ -1,4 +1,4 @@
-"""/api/v1/who: which processes and units used the CPU of a machine, or of all."""
+"""/api/v1/who: which processes and units used the CPU of a host, or of all."""
 
 import asyncio
 from typing import Any
@@ -60,9 +60,9 @@ class WhoDocument(Struct):
     end: str
     by: str
     machines: int
-    """How many machines told of their processes."""
+    """How many hosts told of their processes."""
     seconds: float
-    """The time that is told of, added up over machines."""
+    """The time that is told of, added up over hosts."""
     core_s: float
     """CPU time that the cores had in it."""
     busy_s: float
@@ -83,13 +83,13 @@ class TopProcesses:
         self._store = store
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with those that used most; 404 for a machine that is not known."""
+        """200 with those that used most; 404 for a host that is not known."""
         question = await _question(req)
         identity = identity_of(req)
         if question.user_id is not None and not identity.covers(question.user_id):
             raise HTTPProblem(falcon.HTTP_403, "The scope of this token does not have this user id.")
         if question.user_id is not None and not self._store.has_user(question.user_id):
-            raise HTTPProblem(falcon.HTTP_404, "No such machine; GET /api/v1/users lists them.")
+            raise HTTPProblem(falcon.HTTP_404, "No such host; GET /api/v1/users lists them.")
         if identity.is_scoped:
             question = question._replace(covers=identity.covers)
         answer = await asyncio.to_thread(self._store.who, question)
@@ -128,7 +128,7 @@ def _document(question: UseQuestion, answer: UseAnswer) -> WhoDocument:
     top = [
         WhoEntry(
             one.name, one.user, one.unit, one.command, one.cpu_s, one.at_most_s,
-            min(1.0, one.cpu_s / answer.busy_s) if answer.busy_s else 0.0, one.resident_bytes, one.machines,
+            min(1.0, one.cpu_s / answer.busy_s) if answer.busy_s else 0.0, one.resident_bytes, one.hosts,
         )
         for one in answer.top
     ]  # fmt: skip
@@ -140,7 +140,7 @@ def _document(question: UseQuestion, answer: UseAnswer) -> WhoDocument:
     ]
     return WhoDocument(
         start=format_instant(question.start_ms), end=format_instant(question.end_ms), by=question.by,
-        machines=answer.machines, seconds=answer.seconds, core_s=answer.core_s, busy_s=answer.busy_s, top=top,
+        machines=answer.hosts, seconds=answer.seconds, core_s=answer.core_s, busy_s=answer.busy_s, top=top,
         others_s=max(0.0, answer.busy_s - sum(one.cpu_s for one in answer.top)),
         any_other_at_most_s=answer.beyond_s,
         approximation="Each used at least cpu_s and at most at_most_s; a window names those that used most of it.",

@@ -21,18 +21,27 @@ from service.agents.registry import Registry
 from service.agents.shared_ids import SharedIds, as_members
 from service.control.database import ControlError
 from service.credentials.identity import Identity
-from service.dashboard.machines import names_shown
+from service.dashboard.hosts import names_shown
 from service.dashboard.matrix import FleetCache
 from service.forgetting import Forgetting
 from service.http.answers import form_of, send
-from service.http.asking import ask, gone
 from service.http.authentication import actor_of, identity_of
-from service.http.listing import take_limit
-from service.http.parameters import MAX_USERS, UsersParameters, names_of
+from service.http.listing import labels, take_limit
+from service.http.operation_parameters import UsersParameters
+from service.http.parameters import MAX_USERS, names_of
 from service.http.problems import HTTPProblem, invalid
-from service.http.queries import check_device, check_user, fleet, history, named_metric, read_query, unknown_user
+from service.http.queries import (
+    ask,
+    check_device,
+    check_user,
+    fleet,
+    gone,
+    history,
+    named_metric,
+    read_query,
+    unknown_user,
+)
 from service.http.requests import Parameters, text
-from service.http.selecting import labels
 from service.http.table_forms import send_table
 from service.http.table_query import chosen_users, read_table_query, table, user_patterns
 from service.http.versions import RangeVersions, is_unchanged
@@ -74,11 +83,11 @@ class Fleet:
         form = form_of(req)
         if named.over_cores:
             raise invalid(
-                "metric", f"{metric} is about one machine's cores; for the fleet ask for cpuLoadAvg or cpuLoadVar"
+                "metric", f"{metric} is about one host's cores; for the fleet ask for cpuLoadAvg or cpuLoadVar"
             )
         query = await read_query(req, named, self._store, fleet=True)
-        by_machines = query.weight == "cores" or query.by not in (None, "user")
-        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_machines=by_machines):
+        by_hosts = query.weight == "cores" or query.by not in (None, "user")
+        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_hosts=by_hosts):
             return
         send(resp, form, await ask(fleet, self._store, named, query))
 
@@ -87,7 +96,7 @@ class QueryTables:
     """Answers several metrics, statistics, users and groupings at once."""
 
     def __init__(self, versions: RangeVersions, cache: FleetCache, alerting: Callable[[], frozenset[str]]) -> None:
-        """`alerting` names the machines about which an alert fires, and may block."""
+        """`alerting` names the hosts about which an alert fires, and may block."""
         self._store = cache.store
         self._versions = versions
         self._cache = cache
@@ -99,12 +108,12 @@ class QueryTables:
         query = await read_table_query(req, self._store, identity_of(req))
         by_groups = not {"all", "user", "core"}.issuperset(query.by)
         chosen = query.selection
-        by_machines = query.weight == "cores" or by_groups or names_labels(query.users) or not chosen.is_everybody
+        by_hosts = query.weight == "cores" or by_groups or names_labels(query.users) or not chosen.is_everybody
         range_ms = (query.start_ms, query.end_ms)
         # Who is silent or alerting changes without any report.
         if chosen.asks_for_numbers:
             resp.cache_control = ["no-store"]
-        elif is_unchanged(req, resp, self._versions, form, range_ms, by_machines=by_machines):
+        elif is_unchanged(req, resp, self._versions, form, range_ms, by_hosts=by_hosts):
             return
         parts = await table(self._cache, self._alerting, query)
         await asyncio.to_thread(send_table, resp, form, query, parts)
@@ -256,7 +265,7 @@ def _note_failure(task: "asyncio.Task[pa.Table]") -> None:
 
 
 class UserWindows:
-    """Answers the windows of one machine."""
+    """Answers the windows of one host."""
 
     def __init__(self, store: Store, sending: Sending) -> None:
         self._store = store
@@ -276,12 +285,12 @@ class UserWindows:
 
 
 class FleetWindows:
-    """Answers the windows of all machines, together or by user."""
+    """Answers the windows of all hosts, together or by user."""
 
     def __init__(
         self, store: Store, sending: Sending, cache: FleetCache, alerting: Callable[[], frozenset[str]]
     ) -> None:
-        """`alerting` names the machines about which an alert fires, and may block."""
+        """`alerting` names the hosts about which an alert fires, and may block."""
         self._store = store
         self._sending = sending
         self._cache = cache
@@ -299,7 +308,7 @@ class FleetWindows:
         await self._sending.send(req, resp, media_type, Plan(query, None, series, users))
 
     def _meant(self, query: WindowsQuery, identity: Identity) -> frozenset[str] | None:
-        """The machines that are asked about; None for all."""
+        """The hosts that are asked about; None for all."""
         users = chosen_users(self._store, query.users, identity) if query.users else None
         if query.selection.is_everybody:
             return users

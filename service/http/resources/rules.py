@@ -15,7 +15,8 @@ from service.alerts.runner import Runner
 from service.http import problems
 from service.http.authentication import actor_of
 from service.http.listing import page_of, take_limit
-from service.http.parameters import MAX_LIMIT, PageParameters, names_of
+from service.http.operation_parameters import PageParameters
+from service.http.parameters import MAX_LIMIT, names_of
 from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, read_json, text
 

@@ -12,7 +12,8 @@ from contract.times import format_instant
 from service.http.authentication import actor_of
 from service.http.buckets import zone_of
 from service.http.listing import take_limit, whole_number
-from service.http.parameters import PageParameters, names_of
+from service.http.operation_parameters import PageParameters
+from service.http.parameters import names_of
 from service.http.problems import HTTPProblem, invalid
 from service.http.requests import Parameters, duration, read_as
 from service.reporting.schedules import MOST, Schedule, Schedules, Timing, TooManySchedules
@@ -87,7 +88,7 @@ class ScheduleList:
             except ValueError as error:
                 raise invalid(pointer, str(error)) from None
         if timing.user is not None and not self._store.has_user(timing.user):
-            raise invalid("/user", f"expected a machine that has reported, got {timing.user!r}, which has not")
+            raise invalid("/user", f"expected a host that has reported, got {timing.user!r}, which has not")
         return timing
 
 

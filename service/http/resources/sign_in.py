@@ -18,10 +18,11 @@ from service.credentials.sessions import FOR_PEOPLE, Session, Sessions
 from service.http.access import address_of
 from service.http.authentication import Authentication, actor_of, clear_cookie, identity_of, set_cookie
 from service.http.listing import page_of, take_limit
-from service.http.parameters import MAX_LIMIT, PageParameters, names_of
+from service.http.operation_parameters import PageParameters
+from service.http.pages import environment
+from service.http.parameters import MAX_LIMIT, names_of
 from service.http.problems import HTTPProblem
 from service.http.requests import Parameters, read_body, text
-from service.http.templates import environment
 
 if TYPE_CHECKING:
     import jinja2

@@ -17,7 +17,8 @@ from service.credentials.token import Made, Token
 from service.credentials.tokens import LONGEST_MS, TokenRefused, Tokens, end_of, scope_problem
 from service.http.authentication import actor_of, identity_of
 from service.http.listing import page_of, take_limit
-from service.http.parameters import MAX_LIMIT, PageParameters, names_of
+from service.http.operation_parameters import PageParameters
+from service.http.parameters import MAX_LIMIT, names_of
 from service.http.problems import HTTPProblem, invalid
 from service.http.requests import MERGE_PATCH, Parameters, read_as, text
 

@@ -111,7 +111,7 @@ CREATE TABLE lost (file VARCHAR NOT NULL, first_ms BIGINT NOT NULL, last_ms BIGI
 _CHECKSUMS = "ALTER TABLE segment ADD COLUMN checksum VARCHAR;  -- SHA-256 of the file"
 
 _FLEET = """
-ALTER TABLE run ADD COLUMN has_fleet BOOLEAN DEFAULT false;  -- buckets of all machines, series < 0
+ALTER TABLE run ADD COLUMN has_fleet BOOLEAN DEFAULT false;  -- buckets of all hosts, series < 0
 """
 
 _LABELS = "ALTER TABLE machine ADD COLUMN labels VARCHAR DEFAULT '{}';  -- JSON: values by name"
@@ -331,26 +331,26 @@ def runs(connection: duckdb.DuckDBPyConnection, tier: int) -> dict[int, int]:
 def add_run(
     connection: duckdb.DuckDBPyConnection, tier: int, number: int, rows: int, *, has_fleet: bool = False
 ) -> None:
-    """List a run; `has_fleet` where its rows have the buckets of all machines together."""
+    """List a run; `has_fleet` where its rows have the buckets of all hosts together."""
     connection.execute("INSERT INTO run VALUES (?, ?, ?, ?)", [tier, number, rows, has_fleet])
 
 
 def note_fleet(connection: duckdb.DuckDBPyConnection, tier: int, number: int, rows: int) -> None:
-    """Note that so many rows of all machines together were added to a run."""
+    """Note that so many rows of all hosts together were added to a run."""
     connection.execute(
         f"UPDATE run SET has_fleet = true, rows = rows + {rows:d} WHERE tier = {tier:d} AND number = {number:d}"
     )
 
 
 def runs_without_fleet(connection: duckdb.DuckDBPyConnection, tier: int | None = None) -> list[int]:
-    """The runs, of a tier or of all, whose rows do not have the buckets of all machines together."""
+    """The runs, of a tier or of all, whose rows do not have the buckets of all hosts together."""
     of_tier = "" if tier is None else f" AND tier = {tier:d}"
     found = connection.execute(f"SELECT number FROM run WHERE NOT has_fleet{of_tier} ORDER BY number").fetchall()
     return [number for (number,) in found]
 
 
 def forget_fleet(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drop the buckets of all machines together, which compaction makes anew: where those of some were changed."""
+    """Drop the buckets of all hosts together, which compaction makes anew: where those of some were changed."""
     for tier in TIERS:
         connection.execute(f"DELETE FROM {tier_table(tier)} WHERE series < 0")
     connection.execute("UPDATE run SET has_fleet = false")
@@ -385,7 +385,7 @@ def drop_runs(connection: duckdb.DuckDBPyConnection, tier: int, numbers: Sequenc
     connection.execute(f"DELETE FROM run WHERE tier = {tier:d} AND number IN ({_list(numbers)})")
 
 
-_MACHINE = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
+_HOST = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
 _LABELS_OF = msgspec.json.Decoder(dict[str, str])
 _DEVICES_OF = msgspec.json.Decoder(dict[str, dict[str, int]])
 
@@ -394,7 +394,7 @@ def load_index(connection: duckdb.DuckDBPyConnection, index: SeriesIndex) -> Non
     """Fill `index` with the series and users on disk."""
     for row in connection.execute("SELECT id, user_id, quantity, core FROM series ORDER BY id").fetchall():
         index.restore(Series(*row))
-    text = f"SELECT {', '.join(_MACHINE)}, labels, devices FROM machine"
+    text = f"SELECT {', '.join(_HOST)}, labels, devices FROM machine"
     for *known, labels, devices in connection.execute(text).fetchall():
         user = index.users[known[0]] = User(*known)
         user.labels, user.devices = _LABELS_OF.decode(labels), _DEVICES_OF.decode(devices)
@@ -412,12 +412,12 @@ def put_users(connection: duckdb.DuckDBPyConnection, users: Sequence[User]) -> N
     """Keep what is now known of users."""
     rows = [
         (
-            *(getattr(user, name) for name in _MACHINE),
+            *(getattr(user, name) for name in _HOST),
             *(msgspec.json.encode(told).decode() for told in (user.labels, user.devices)),
         )
         for user in users
     ]
-    _insert(connection, "INSERT OR REPLACE INTO machine", rows, (*_MACHINE, "labels", "devices"))
+    _insert(connection, "INSERT OR REPLACE INTO machine", rows, (*_HOST, "labels", "devices"))
 
 
 def put_systems(

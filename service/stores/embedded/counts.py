@@ -147,7 +147,7 @@ def _sums(by_bin: Bytes, saturated: Ints, ticks: Ints, powers: tuple[int, ...]) 
     sums = np.empty((len(ticks), len(powers)))
     units = np.where(np.array(powers) > 0, float(SCALE), 1.0)
     for mine, number in _groups(ticks):
-        # Whole numbers, so that the order in which a machine adds them up does not matter.
+        # Whole numbers, so that the order in which a host adds them up does not matter.
         scaled = np.floor(representatives(number)[1:-1, None] ** powers * units + 0.5)
         sums[mine] = _product(by_bin[mine], scaled)
     return sums + saturated[:, None] * units

@@ -10,7 +10,7 @@ import pyarrow as pa
 from analytics.frames.columns import Windows, merge
 from analytics.frames.packing import unpack
 from contract.report import Report
-from service.stores.base import Buckets, Machine
+from service.stores.base import Buckets, Host
 from service.stores.dump import ChosenSeries, ReportRows, reports_of
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.forms import read
@@ -41,7 +41,7 @@ def kept(
     start_ms: int,
     end_ms: int,
 ) -> int:
-    """The samples of whole machines in a range of a tier, or of `files` of windows."""
+    """The samples of whole hosts in a range of a tier, or of `files` of windows."""
     if files == [] or not len(chosen):
         return 0
     near = _register(cursor, chosen)
@@ -61,7 +61,7 @@ def read_reports(
     chosen: ChosenSeries,
     start_ms: int,
     end_ms: int,
-    machines: dict[str, Machine],
+    hosts: dict[str, Host],
     page_rows: int,
 ) -> Iterator[list[Report]]:
     """The windows of files in `folder` that end in a range, as reports, `page_rows` windows of series at a time.
@@ -86,10 +86,10 @@ def read_reports(
         # The last report may go on in the next batch.
         whole = _last_report(page)
         if whole:
-            yield reports_of(_rows(page.slice(0, whole)), chosen.names, machines)
+            yield reports_of(_rows(page.slice(0, whole)), chosen.names, hosts)
         rest = page.slice(whole)
     if rest is not None and len(rest):
-        yield reports_of(_rows(rest), chosen.names, machines)
+        yield reports_of(_rows(rest), chosen.names, hosts)
 
 
 def _last_report(page: pa.Table) -> int:

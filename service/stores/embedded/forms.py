@@ -36,7 +36,7 @@ _BY_BYTE = (
     *(name for name in (*fractions.SCHEMA.names, *counts.SCHEMA.names) if name != "parts"),
 )  # fmt: skip
 """Columns of values that seldom repeat as a whole: their first bytes do, and are put next to each other. Times
-do repeat, from one core of a machine to the next, so far away that only whole bytes are found again."""
+do repeat, from one core of a host to the next, so far away that only whole bytes are found again."""
 FLUSHED, MERGED, SETTLED = 1, 6, 13
 """How much effort zstd makes in the columns by byte: for windows that are soon merged with others, for those that may
 be, and for those that hardly will. Between, more effort finds nothing in such columns."""
@@ -57,7 +57,7 @@ def parquet_options(names: Iterable[str], effort: int) -> dict[str, Any]:
 
 
 def stored(batch: pa.RecordBatch, cores: Ints) -> dict[str, pa.Array]:
-    """The columns of `STORED` for windows, each of a machine or device that has so many cores."""
+    """The columns of `STORED` for windows, each of a host or device that has so many cores."""
     count = batch["count"].to_numpy()
     found = Counts.of(binary(batch), count)
     values = dict(zip(SCHEMA.names, batch.select(SCHEMA.names).columns, strict=True))

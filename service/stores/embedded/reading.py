@@ -92,7 +92,7 @@ def with_fleet(buckets: Windows, index: SeriesIndex) -> Windows:
 
 
 def fleet_of(buckets: Windows, index: SeriesIndex) -> Windows:
-    """The buckets of all machines together, of those of single series."""
+    """The buckets of all hosts together, of those of single series."""
     number = index.fleet()[buckets.series]
     whole = np.flatnonzero(number)
     return merge(take(buckets, whole), number[whole])
@@ -159,7 +159,7 @@ def read(
     """What the selection's question asks for; no rollup spans one of `cuts`.
 
     `connection` is in a transaction; `segments` are those it sees, `memtables` what it does not see yet. `has_fleet`
-    says that the rollups have the buckets of all machines together.
+    says that the rollups have the buckets of all hosts together.
     """
     stored = _stored(connection, folder, segments, chosen, cuts, has_fleet=has_fleet)
     return chosen.answered(chain(stored, in_memory(memtables, chosen)))

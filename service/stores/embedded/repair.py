@@ -27,7 +27,7 @@ from service.stores.series import Series, SeriesIndex, User, nobody_of
 _BATCH_ROWS = 1 << 20
 _FIRST_QUANTITY = next(iter(QUANTITIES))
 _OF_DEVICES = [quantity.name for kind in TYPES for quantity in kind.of_devices]
-"""Their series have numbers of devices where others have cores. The names come back with the machine's next report."""
+"""Their series have numbers of devices where others have cores. The names come back with the host's next report."""
 Say = Callable[[str], None]
 
 

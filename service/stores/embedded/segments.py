@@ -197,7 +197,7 @@ class _Summed:
 
 
 def _named(batch: pa.RecordBatch, index: SeriesIndex, schema: pa.Schema) -> pa.RecordBatch:
-    """The windows with the names of their series, and the systems of their machines."""
+    """The windows with the names of their series, and the systems of their hosts."""
     numbers, place = np.unique(batch["series"].to_numpy(), return_inverse=True)
     series = [index.all[number - 1] for number in numbers.tolist()]
     users = [index.users[one.user_id] for one in series]

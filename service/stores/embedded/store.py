@@ -14,7 +14,7 @@ from contract import times
 from contract.later import later
 from contract.metrics import TYPE_OF, Metric
 from contract.report import Report
-from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailable
+from service.stores.base import Buckets, Host, Key, Question, StoreUnavailable
 from service.stores.embedded import catalog
 from service.stores.embedded.damage import DamagedFiles, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.segment import Segment
@@ -392,7 +392,7 @@ class EmbeddedStore(KnownUsers):
     def _compact_rollup(self, cursor: duckdb.DuckDBPyConnection, tier: int) -> bool:
         lacking = catalog.runs_without_fleet(cursor, tier)
         if lacking:
-            # Older releases kept no buckets of all machines together.
+            # Older releases kept no buckets of all hosts together.
             with self._versions.change(cursor):
                 reading.complete_fleet(cursor, tier, lacking[0], self._index)
             return True
@@ -414,7 +414,7 @@ class EmbeddedStore(KnownUsers):
     """How many windows of series a dump reads at a time: some 30 MB as reports."""
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
-        """How many samples of whole machines, of all quantities, are on disk at a tier (or `RAW`) in a range."""
+        """How many samples of whole hosts, of all quantities, are on disk at a tier (or `RAW`) in a range."""
         segments = self._segments(start_ms, end_ms) if tier_ms == RAW else None
         paths = None if segments is None else [str(self._raw / one.file) for one in segments]
         with self._connection.cursor() as cursor:
@@ -422,13 +422,11 @@ class EmbeddedStore(KnownUsers):
 
     def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
         """The windows on disk of some users that end in a range, as reports, a page at a time."""
-        machines = {user_id: dump.machine_of(self._index.users[user_id], self._index) for user_id in user_ids}
+        hosts = {user_id: dump.host_of(self._index.users[user_id], self._index) for user_id in user_ids}
         chosen = dump.ChosenSeries(self._index, user_ids)
         with self._connection.cursor() as cursor:
             segments = self._segments(start_ms, end_ms)
-            pages = own_dump.read_reports(
-                cursor, self._raw, segments, chosen, start_ms, end_ms, machines, self.page_rows
-            )
+            pages = own_dump.read_reports(cursor, self._raw, segments, chosen, start_ms, end_ms, hosts, self.page_rows)
             yield from pages
 
     def _segments(self, start_ms: int, end_ms: int) -> list[Segment]:
@@ -440,13 +438,13 @@ class EmbeddedStore(KnownUsers):
         with self._connection.cursor() as cursor:
             return own_dump.read_rollups(cursor, tier_ms, dump.ChosenSeries(self._index, user_ids), start_ms, end_ms)
 
-    def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
+    def add_rollups(self, buckets: Buckets, hosts: Sequence[Host]) -> None:
         """Put buckets whose windows are gone on disk, into their tier and every coarser one; all or nothing."""
         # What waits must be on disk first: series are kept in the order of their numbers.
         self.flush()
         with self._flushing, self._connection.cursor() as cursor:
-            users = [dump.heard(self._index, machine) for machine in machines]
-            numbers = dump.series_of(self._index, buckets, machines)
+            users = [dump.heard(self._index, host) for host in hosts]
+            numbers = dump.series_of(self._index, buckets, hosts)
             created, self._index.created = self._index.created, []
             number = catalog.next_run(cursor)
             with self._versions.change(cursor):

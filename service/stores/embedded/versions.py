@@ -32,7 +32,7 @@ class StoreVersion(NamedTuple):
     segments: Sequence[Segment]
     memtables: Sequence[Memtable]
     has_fleet: bool
-    """Whether all rollups have the buckets of all machines together."""
+    """Whether all rollups have the buckets of all hosts together."""
 
 
 class Versions:

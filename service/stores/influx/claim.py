@@ -2,7 +2,7 @@
 
 InfluxDB has no locks and no transactions, and version 3 does not promise that a point overwrites another. So a claim is
 a series of new points, of which the newest of each owner counts. Their times are the server's, and so is the clock by
-which one is stale: those of the services' machines need not agree.
+which one is stale: those of the services' hosts need not agree.
 """
 
 import contextlib

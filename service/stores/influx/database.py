@@ -110,7 +110,7 @@ def _known_users(client: InfluxClient, state: State) -> list[CatalogedUser]:
 
 def _with_newest(client: InfluxClient, users: list[CatalogedUser], since_ms: int | None) -> list[CatalogedUser]:
     """The users, with the ends of the newest windows that InfluxDB has of them."""
-    # What comes late is no newest window, unless all of its machine's are: then they lie anywhere.
+    # What comes late is no newest window, unless all of its host's are: then they lie anywhere.
     bounded = since_ms is not None and client.server().generation > 2
     where = f" WHERE time >= {since_ms}ms" if bounded else ""
     newest: dict[str, dict[str, int]] = defaultdict(dict)

@@ -28,7 +28,7 @@ from contract.metrics import QUANTITIES, Cpu, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
 from service.stores.base import Buckets
-from service.stores.dump import ChosenSeries, ReportRows, machine_of, reports_of
+from service.stores.dump import ChosenSeries, ReportRows, host_of, reports_of
 from service.stores.influx.reading import Reader
 from service.stores.series import SeriesIndex
 from service.stores.sorted_windows import binary, numbers
@@ -86,7 +86,7 @@ class Dump:
         self._asked = ask
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
-        """How many samples of whole machines, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
+        """How many samples of whole hosts, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
         return sum(
             self._samples(quantity, tier_ms, condition(users, start, end))
             for users in _some(user_ids)
@@ -106,7 +106,7 @@ class Dump:
         return total + (points - counted) * ORIGINAL_OBSERVATIONS
 
     def _numbers(self, tier_ms: int, expressions: Sequence[str], where: str) -> list[int]:
-        """Whole numbers of all points of machines; 0 where there are none."""
+        """Whole numbers of all points of hosts; 0 where there are none."""
         types = {f"n{place}": pa.int64() for place in range(len(expressions))}
         columns = ", ".join(f"{expression} AS {name}" for expression, name in zip(expressions, types, strict=True))
         text = f"SELECT {columns} FROM {identifier(measurement_of(tier_ms))} WHERE {where}"
@@ -121,13 +121,13 @@ class Dump:
     def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
         """The windows of some users that end in a range, as reports, a page at a time."""
         for users in _some(user_ids):
-            machines = {user_id: machine_of(self._index.users[user_id], self._index) for user_id in users}
+            hosts = {user_id: host_of(self._index.users[user_id], self._index) for user_id in users}
             chosen = ChosenSeries(self._index, users)
             for first, last in self._ranges(RAW, start_ms, end_ms):
                 step = self._step(users, chosen, first, last)
                 for start in range(first, last, step):
                     rows = self._windows(users, chosen, start, min(start + step, last))
-                    yield reports_of(rows, chosen.names, machines)
+                    yield reports_of(rows, chosen.names, hosts)
 
     def _step(self, user_ids: Sequence[str], chosen: ChosenSeries, start_ms: int, end_ms: int) -> int:
         """The part of a range that has about a page of windows if they are spread evenly, ms."""
@@ -145,7 +145,7 @@ class Dump:
         place = chosen.places(numbers(table, "series"))
         order = np.lexsort((place, numbers(table, "time"), chosen.user_places[place]))
         table, place = table.take(pa.array(order)).combine_chunks(), place[order]
-        # A core's window is as long as that of its machine, which stands before it.
+        # A core's window is as long as that of its host, which stands before it.
         whole = np.maximum.accumulate(np.where(chosen.is_whole[place], np.arange(len(place)), 0))
         mean, variance, minimum, maximum = (numbers(table, name) for name in ("mean", "variance", "minimum", "maximum"))
         return ReportRows(
@@ -192,7 +192,7 @@ class Dump:
     def _daily(
         self, columns: str, where: Callable[[int, int], str], start_ms: int, end_ms: int
     ) -> Iterator[tuple[str, int, list[Any]]]:
-        """The values of aggregates over the points of machines, for each user and day; a day may come in parts."""
+        """The values of aggregates over the points of hosts, for each user and day; a day may come in parts."""
         for start, end in self._ranges(RAW, start_ms, end_ms):
             text = (
                 f"SELECT {columns} FROM {identifier(measurement_of())} WHERE {where(start, end)}"

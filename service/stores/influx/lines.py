@@ -48,7 +48,7 @@ class Lines(NamedTuple):
 def window_lines(
     windows: pa.Table, index: SeriesIndex, *, cores: bool, without: npt.NDArray[np.bool_] | None = None
 ) -> Iterator[Lines]:
-    """The points of windows with the columns of `MEMTABLE_SCHEMA`, sorted by series: one line for each machine and end,
+    """The points of windows with the columns of `MEMTABLE_SCHEMA`, sorted by series: one line for each host and end,
     with all its quantities, or, with `cores`, for each core and end; none for the rows that `without` marks.
     """
     series, time = numbers(windows, "series"), numbers(windows, "time")
@@ -85,7 +85,7 @@ def bucket_lines(
     parts: Ints | None = None,
     beside: Mapping[str, pa.StringArray] | None = None,
 ) -> Iterator[Lines]:
-    """The points of a rollup's buckets, with histograms: one line for each machine or core, bucket and part.
+    """The points of a rollup's buckets, with histograms: one line for each host or core, bucket and part.
 
     `parts` has of each the number of the part that it is of its bucket, None where all are the whole; `beside` has
     further fields of each, as text.
@@ -119,7 +119,7 @@ def bucket_lines(
 
 
 def _owners(series: Ints, index: SeriesIndex) -> Ints:
-    """A number for each row, the same for all quantities of a machine, or of a core."""
+    """A number for each row, the same for all quantities of a host, or of a core."""
     found: dict[tuple[str, int], int] = {}
     named, place = np.unique(series, return_inverse=True)
     owners = [
@@ -165,7 +165,7 @@ def _lines(
 
 
 def _groups(series: Ints, index: SeriesIndex) -> Iterator[tuple[Quantity, bool, Ints]]:
-    """The rows of each quantity, of machines and of cores."""
+    """The rows of each quantity, of hosts and of cores."""
     numbers_, inverse = np.unique(series, return_inverse=True)
     found: dict[tuple[str, bool], int] = {}
     kinds = []

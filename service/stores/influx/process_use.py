@@ -255,7 +255,7 @@ def _hours_within(question: UseQuestion, through_ms: int, windows_from_ms: int) 
 
 
 def _keys(tables: UseTables) -> set[tuple[str, int]]:
-    """Machine and start of the hour of each row."""
+    """Host and start of the hour of each row."""
     return {(user, time // HOUR_MS * HOUR_MS) for user, time in tables.ends()}
 
 

@@ -147,7 +147,7 @@ class InfluxQueries(KnownUsers):
     overwrites = True
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
-        """How many samples of whole machines, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
+        """How many samples of whole hosts, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
         return self._dump.kept(tier_ms, user_ids, start_ms, end_ms)
 
     def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:

@@ -83,7 +83,7 @@ class Reader:
         return pa.table(columns).take(pa.array(np.flatnonzero(series > 0)))
 
     def ends(self, quantity: Quantity, start_ms: int, end_ms: int, users: Sequence[str]) -> tuple[list[str], Ints]:
-        """User and end of each window of machines in [start, end)."""
+        """User and end of each window of hosts in [start, end)."""
         mean = fields_of(quantity).mean
         rows = self._client.select(
             f"SELECT {identifier(mean)}, {identifier(USER_ID)} FROM {identifier(measurement_of())}"

@@ -16,7 +16,7 @@ from contract import times
 from contract.report import Report
 from contract.times import DAY_MS
 from service.control.database import copy_database
-from service.stores.base import Buckets, CannotForget, Machine, StoreError, StoreUnavailable
+from service.stores.base import Buckets, CannotForget, Host, StoreError, StoreUnavailable
 from service.stores.dump import coarser, heard, series_of
 from service.stores.influx import database
 from service.stores.influx.backfill import Backfill
@@ -290,11 +290,11 @@ class InfluxStore(InfluxQueries):
 
     # Restore; everything raises StoreUnavailable where InfluxDB is away
 
-    def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
+    def add_rollups(self, buckets: Buckets, hosts: Sequence[Host]) -> None:
         """Put buckets whose windows are gone into InfluxDB, into their tier and every coarser one."""
         self.flush()
-        heard_of = [heard(self._index, machine) for machine in machines]
-        series = series_of(self._index, buckets, machines)
+        heard_of = [heard(self._index, host) for host in hosts]
+        series = series_of(self._index, buckets, hosts)
         users = [self._catalog.restored(user) for user in heard_of]
         with self._flushing:
             through = self._views.rolled.through_ms

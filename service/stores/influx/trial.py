@@ -143,23 +143,23 @@ class Trial:
         return Points(quantity, tier, start_ms, self._now_ms + 1, [ODD_NAME], cores, original=False)
 
     def _rows(self, series: np.ndarray[Any, np.dtype[Any]], quantity: Quantity, cores: Cores) -> list[int]:
-        """The places of a quantity's series of machines, or of cores."""
+        """The places of a quantity's series of hosts, or of cores."""
         known = self._index.cores(ODD_NAME, quantity.name).items()
         wanted = {number for core, number in known if (core == WHOLE) == (cores == "whole")}
         return [place for place, number in enumerate(series.tolist()) if number in wanted]
 
 
 def _quantities(cores: Cores) -> tuple[Quantity, ...]:
-    """Those of the trial that machines, or cores, have."""
+    """Those of the trial that hosts, or cores, have."""
     return (*Cpu.quantities, *Memory.quantities) if cores == "whole" else Cpu.quantities
 
 
 def _of(cores: Cores) -> str:
-    return "of machines" if cores == "whole" else "of cores"
+    return "of hosts" if cores == "whole" else "of cores"
 
 
 def _report(end_ms: int) -> Report:
-    """Of a machine with two cores, whose numbers have many digits."""
+    """Of a host with two cores, whose numbers have many digits."""
     third = 1 / 3
     cpu = Cpu(
         third, 0.0123456789012345678, [0.1, third + 0.1], [0.01, third / 7],

@@ -15,7 +15,7 @@ from service.stores.series import WHOLE, SeriesIndex, User
 
 
 class CatalogedUser(Struct):
-    """What is known of a machine."""
+    """What is known of a host."""
 
     user_id: str
     os_type: str

@@ -1,7 +1,7 @@
 """Windows into InfluxDB, report by report: what belongs to one is written, or put aside, together.
 
-A report is a line of the machine and one for each core, and InfluxDB may refuse any of them alone. Cores whose machine
-is missing, or a machine without some of its cores, would be answered as if that were all there was.
+A report is a line of the host and one for each core, and InfluxDB may refuse any of them alone. Cores whose host
+is missing, or a host without some of its cores, would be answered as if that were all there was.
 """
 
 import logging
@@ -40,19 +40,19 @@ class WindowWriter:
         """
         report = _reports(windows, self._index)
         words: dict[int, str] = {}
-        # Of a report whose machine is refused, no core needs to be tried, and nothing to be taken back.
-        machines = self._written(windows, words, cores=False)
+        # Of a report whose host is refused, no core needs to be tried, and nothing to be taken back.
+        hosts = self._written(windows, words, cores=False)
         refused = _marked(report, words)
         cores = self._written(windows, words, cores=True, without=refused)
         refused = _marked(report, words)
         if words:
             self._put_aside(windows, np.flatnonzero(refused), words)
-            for measurement, written in ((MEASUREMENTS, machines), (CORES, cores)):
+            for measurement, written in ((MEASUREMENTS, hosts), (CORES, cores)):
                 self._take_back(measurement, windows, np.flatnonzero(written & refused).tolist())
         return np.flatnonzero(refused)
 
     def _written(self, windows: pa.Table, words: dict[int, str], *, cores: bool, without: Flags | None = None) -> Flags:
-        """Write the lines of machines, or of cores, adding to `words` those that are refused; which are written."""
+        """Write the lines of hosts, or of cores, adding to `words` those that are refused; which are written."""
         written = np.zeros(len(windows), np.bool_)
         for lines in window_lines(windows, self._index, cores=cores, without=without):
             found = self._writer.try_write([lines])

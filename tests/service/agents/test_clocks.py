@@ -52,7 +52,7 @@ def test_an_agent_with_a_wrong_clock_files_its_windows_when_they_were(
         ready = client.get("/readyz")
         assert ready.status_code == 200
         (problem,) = ready.json()["problems"]
-        assert problem.startswith("Clocks of machines are off by more than 60 s: 1, one by ")
+        assert problem.startswith("Clocks of hosts are off by more than 60 s: 1, one by ")
         assert "test" not in problem
         listed = subprocess.run(
             [sys.executable, "-m", "service", "agents", "--url", service.url],
@@ -127,7 +127,7 @@ def test_a_service_whose_clock_is_set_back_gets_every_window_once_and_says_so(
             wall_clock.shift_clock(-3 * DAY_S)
             before = samples(client)
             wait_until(lambda: samples(client) >= before + 100, "windows by the service's clock")
-            wait_until(lambda: "Clocks of machines are off" in client.get("/readyz").text, "it to be said")
+            wait_until(lambda: "Clocks of hosts are off" in client.get("/readyz").text, "it to be said")
             assert agent.stop() == 0
         moment = now_ms()
         span = {"start": moment - 4 * DAY_MS, "end": moment + DAY_MS, "resample_rate": "raw"}

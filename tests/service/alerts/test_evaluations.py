@@ -186,7 +186,7 @@ def test_memory_of_a_time_is_bounded() -> None:
     assert sliding.total[0].count == pytest.approx(18_000, rel=0.01)
 
 
-def test_parts_of_machines_whose_cores_change_are_merged_by_core() -> None:
+def test_parts_of_hosts_whose_cores_change_are_merged_by_core() -> None:
     one, two = Summary(1, 0.0, 0.0, 0.0, 0.0), Summary(1, 1.0, 0.0, 1.0, 1.0)
     assert [part.mean for part in merge((one, one), (two,))] == [0.5, 0.0]
 

@@ -228,7 +228,7 @@ def test_a_silence_without_times_takes_the_whole_day() -> None:
         ({"kind": "absence", "after": "2m"}, 125.0, "no report for 2m 5s, level 2m"),
         ({"kind": "anomaly", "metric": "cpuLoadAvg"}, 0.5, "cpuLoadAvg is 50 %, which is unusual for it"),
         ({"kind": "fleet", "metric": "cpuLoadAvg", "above": 0.9, "share": 0.5}, 0.6,
-         "cpuLoadAvg is above 90 % on 60 % of the machines, level 50 %"),
+         "cpuLoadAvg is above 90 % on 60 % of the hosts, level 50 %"),
     ],
 )  # fmt: skip
 def test_messages_say_what_was_seen_beside_the_level(document: dict[str, Any], value: float, words: str) -> None:
@@ -250,7 +250,7 @@ def test_who_is_paused_is_not_absent_and_has_its_time_again_afterwards() -> None
     assert {(one.user, one.state) for one in engine.tick(7 * MINUTE_MS)} == {("a", "firing"), ("b", "firing")}
 
 
-def test_a_silence_of_a_label_is_of_the_machines_that_have_it(control: ControlDatabase) -> None:
+def test_a_silence_of_a_label_is_of_the_hosts_that_have_it(control: ControlDatabase) -> None:
     labels = {"web-1": {"role": "web"}, "web-2": {"role": "web", "zone": "eu"}, "db-1": {"role": "db"}}
     desk = Desk(control, rule(), labels=labels)
     desk.repository.add_silence("*", "role=web,zone=e*", times.now_ms() + HOUR_MS, "", ACTOR)

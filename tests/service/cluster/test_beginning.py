@@ -7,8 +7,8 @@ from itertools import chain
 
 import pytest
 
-from service.cluster.bucket import ControlBucket
 from service.cluster.connection import Cluster, ClusterAddress
+from service.cluster.control_stream import ControlBucket
 from service.cluster.lease import Lease
 from service.cluster.ledger import LedgerReader, last_entry
 from tests.support.nats_cluster import RunningNats

@@ -44,7 +44,7 @@ class Kept:
         return self.opened() if self._opened is None else self._opened[0]
 
     def append(self, numbers: range) -> int:
-        """Put reports of a machine, by the seconds at which they end; the offset of the last."""
+        """Put reports of a host, by the seconds at which they end; the offset of the last."""
         bodies = texts(numbers)
         assert self.log is not None
         assert self._opened is not None

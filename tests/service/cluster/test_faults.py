@@ -16,7 +16,7 @@ pytestmark = pytest.mark.server
 def test_no_acknowledged_report_is_lost_or_counted_twice(
     fault: str, tmp_path: Path, three_nodes: RunningNats, influx: RunningInflux, name: str
 ) -> None:
-    """Two services on three nodes of NATS and an InfluxDB, while four machines report to both of them."""
+    """Two services on three nodes of NATS and an InfluxDB, while four hosts report to both of them."""
     load = ClusterUnderLoad(tmp_path, three_nodes, influx, name)
     try:
         load.go_on()

@@ -19,7 +19,7 @@ _BATCH = 1000
 
 
 def _batch(number: int) -> bytes:
-    """Reports of a machine, one a line."""
+    """Reports of a host, one a line."""
     first = END_MS + number * _BATCH * 5000
     ends = range(first, first + _BATCH * 5000, 5000)
     return b"\n".join(as_json(original("web-1", start_timestamp=end - 5000, end_timestamp=end)) for end in ends)

@@ -7,8 +7,8 @@ import pytest
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from contract.report import Report, decode_report
+from service.cluster import ClusterError
 from service.cluster.connection import Cluster, ClusterAddress
-from service.cluster.errors import ClusterError
 from service.cluster.log import ReplicatedLog
 from service.cluster.partitions import PARTITIONS, PartitionLag, message_id, partition_of
 from service.journal.journal import JournalFull
@@ -31,7 +31,7 @@ def log(cluster: Cluster) -> Iterator[ReplicatedLog]:
 
 
 def reports(number: int, first: int = 0, user: str = "web-1") -> tuple[list[bytes], list[Report]]:
-    """Reports of a machine, as text and decoded."""
+    """Reports of a host, as text and decoded."""
     texts = [as_json(small(user, END_MS + 1000 * (first + place))) for place in range(number)]
     return texts, [decode_report(text) for text in texts]
 

@@ -11,8 +11,8 @@ from contract import times
 from service.alerts.alarms import SavedAlarm, Transition
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import parse_rule
-from service.cluster.changes import ChangeStream
 from service.cluster.connection import Cluster, ClusterAddress
+from service.cluster.control_stream import ChangeStream
 from service.control.audit import Audit
 from service.control.database import ControlDatabase, ControlError, ControlSuperseded
 from service.control.replication import Replication

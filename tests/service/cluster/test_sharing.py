@@ -123,10 +123,10 @@ def test_processes_that_make_something_at_once_give_it_different_numbers(two: Si
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_two_enrolment_tokens_give_one_machine_one_token(
+def test_two_enrolment_tokens_give_one_host_one_token(
     two: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, is_known: bool
 ) -> None:
-    """Also where one process has not heard yet of what the other did, and where the machine had one before."""
+    """Also where one process has not heard yet of what the other did, and where the host had one before."""
     monkeypatch.setattr(sharing, "_CATCH_UP_S", 0.2)
     monkeypatch.setattr(database, "_ATTEMPT_S", 0.2)
     first, second = (
@@ -150,7 +150,7 @@ def test_two_enrolment_tokens_give_one_machine_one_token(
         assert process.opens(enrolled.text)
 
 
-def test_many_machines_that_enrol_twice_at_once_get_one_token_each(two: SimpleNamespace) -> None:
+def test_many_hosts_that_enrol_twice_at_once_get_one_token_each(two: SimpleNamespace) -> None:
     first, second = (
         two.a.tokens.create(name, "enrolment", "all", expires_ms=None, actor=OPERATOR, uses=100) for name in "ab"
     )

@@ -9,8 +9,8 @@ import pytest
 
 from analytics.sources.influx_address import Address, Credentials
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.cluster import ClusterError
 from service.cluster.connection import Cluster
-from service.cluster.errors import ClusterError
 from service.cluster.ledger import WriterLedger
 from service.ingest.takeover import Takeover
 from service.stores.base import StoreUnavailable
@@ -42,7 +42,7 @@ def server(request: pytest.FixtureRequest, influx: RunningInflux, name: str) -> 
 
 @pytest.fixture
 def take_over(server: InfluxProxy, cluster: Cluster, name: str, clock: Clock, tmp_path: Path) -> Iterator[TakeOver]:
-    """Each time another process goes on, on a machine that has nothing but the ledger."""
+    """Each time another process goes on, on a host that has nothing but the ledger."""
     opened: list[InfluxStore] = []
 
     def take_over() -> InfluxStore:

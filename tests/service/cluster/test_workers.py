@@ -1,4 +1,4 @@
-"""Several processes at one port of one machine: `--workers`."""
+"""Several processes at one port of one host: `--workers`."""
 
 import re
 from pathlib import Path

@@ -66,7 +66,7 @@ def test_an_influxdb_1_works_and_nothing_is_left_behind(influx: RunningInflux) -
     assert failing(findings) == []
     assert "InfluxDB 1.6.7" in findings["server"].says
     assert "asks nobody who they are" in findings["login"].says
-    for kind in ("floats", "windows of machines", "windows of cores", "rollups of 1d", "users and state"):
+    for kind in ("floats", "windows of hosts", "windows of cores", "rollups of 1d", "users and state"):
         assert kind in findings["reading"].says
     assert "new value" in findings["overwrite"].says
     assert "field type conflict" in findings["refusing"].says

@@ -39,11 +39,11 @@ def write(path: Path, frame: pd.DataFrame) -> Path:
     return path
 
 
-def recorded(*machines: tuple[str, list[int]]) -> pd.DataFrame:
-    """A frame of machines, each on some of the days, with two windows a day."""
+def recorded(*hosts: tuple[str, list[int]]) -> pd.DataFrame:
+    """A frame of hosts, each on some of the days, with two windows a day."""
     rows = [
         (DAYS[day] + pd.Timedelta(minutes=minutes), user, 10 * day + minutes)
-        for user, days in machines
+        for user, days in hosts
         for day in days
         for minutes in (0, 5)
     ]
@@ -56,7 +56,7 @@ def small(tmp_path: Path) -> RecordedFleet:
 
 
 def windows(fleet: RecordedFleet) -> dict[str, list[tuple[int, int]]]:
-    """The end and percentage of each machine's windows."""
+    """The end and percentage of each host's windows."""
     pairs = list(zip(fleet.end_ms.tolist(), fleet.percent.tolist(), strict=True))
     return {user: pairs[fleet.bounds[i] : fleet.bounds[i + 1]] for i, user in enumerate(fleet.users)}
 
@@ -142,7 +142,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert {report.user_id for report in reports(fleet.ending(NOW_MS), NOW_MS)} == set(names)
 
 
-def test_batches_keep_machines_together_and_small(small: RecordedFleet) -> None:
+def test_batches_keep_hosts_together_and_small(small: RecordedFleet) -> None:
     fleet = read_fleet(SAMPLE).ending(NOW_MS)
     seen: dict[str, int] = {}
     for number, batch in enumerate(batches(fleet)):
@@ -154,7 +154,7 @@ def test_batches_keep_machines_together_and_small(small: RecordedFleet) -> None:
     assert len(seen) == 60
 
 
-def test_a_machine_with_very_many_windows_takes_several_batches(tmp_path: Path) -> None:
+def test_a_host_with_very_many_windows_takes_several_batches(tmp_path: Path) -> None:
     times = pd.date_range("2020-01-01", periods=50_000, freq="5min", unit="ms")
     frame = pd.DataFrame({"time": times, "user_id": "a", "utilization_percent": 1})
     made = list(batches(read_fleet(write(tmp_path / "long.parquet", frame))))
@@ -214,7 +214,7 @@ def fleet_values(service: RunningService, fleet: RecordedFleet, **query: Any) ->
 def test_the_sample_is_loaded_whole_and_once(service: RunningService) -> None:
     first = demo("--url", service.url, "--data", str(SAMPLE))
     assert first.returncode == 0, first.stderr
-    assert "60 machines, 93,024 windows" in first.stdout
+    assert "60 hosts, 93,024 windows" in first.stdout
     assert "Loaded 93,024 windows" in first.stdout
     assert "were there already" not in first.stdout
     again = demo("--url", service.url, "--data", str(SAMPLE))
@@ -236,11 +236,11 @@ def test_the_sample_is_loaded_whole_and_once(service: RunningService) -> None:
     assert max(fleet_values(service, fleet, stat="max")) == shares.max()
 
 
-def test_fewer_machines_can_be_loaded(tmp_path: Path) -> None:
+def test_fewer_hosts_can_be_loaded(tmp_path: Path) -> None:
     with RunningService(tmp_path / "data") as service, service.client() as client:
         done = demo("--data", str(SAMPLE), "--users", "3", LOADLENS_URL=service.url)
         assert done.returncode == 0, done.stderr
-        assert "3 machines, 5,184 windows" in done.stdout
+        assert "3 hosts, 5,184 windows" in done.stdout
         assert len(client.get("/api/v1/users").json()["users"]) == 3
 
 

@@ -1,4 +1,4 @@
-"""Summaries of all machines as Parquet files: they answer as where they came from, and are written once."""
+"""Summaries of all hosts as Parquet files: they answer as where they came from, and are written once."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_what_was_exported_answers_as_where_it_came_from(source: Source, tmp_pat
     assert names == ["day=2026-03-01", "day=2026-03-02", "day=2026-03-03"]
 
 
-def test_each_machine_is_in_one_part(source: Source, tmp_path: Path) -> None:
+def test_each_host_is_in_one_part(source: Source, tmp_path: Path) -> None:
     exported(source, str(tmp_path), rate="1h", parts=4)
     of_part = [
         {*pd.read_parquet(path, columns=["user"])["user"].astype(str)}
@@ -184,7 +184,7 @@ def test_of_s3_only_days_that_changed_are_written_again(tmp_path: Path, s3: Runn
     assert exported(source_of(tmp_path / "b", frame), to, parts=40)[1:3] == (2, 0)
     with connect(to) as files:
         assert files.fleet("cpuUtilization", rate="1d", stat="count")["value"].sum() == len(frame)
-    # Of a machine that was forgotten the file goes, if it was its only one.
+    # Of a host that was forgotten the file goes, if it was its only one.
     assert exported(source_of(tmp_path / "c", early), to, parts=40)[1:3] == (2, 0)
     kept = [name for name in s3.names("again") if name.endswith((".parquet", ".json"))]
     assert [name for name in kept if "day=2026-03-02" not in name] == names

@@ -119,7 +119,7 @@ def test_the_commands_show_rules_alerts_and_silences(start: StartService, rules:
     assert unknown.returncode == 2 and "'bussy' (did you mean busy?)" in unknown.stderr
     nobody = run("silence", *url, "--rule", "no*", "--user", "c9", "--duration", "1h")
     assert nobody.returncode == 0 and "no rule is called like no* now" in nobody.stderr
-    assert "no machine is called c9 now" in nobody.stderr
+    assert "no host is called c9 now" in nobody.stderr
 
 
 def test_a_narrow_terminal_cuts_neither_moments_nor_names() -> None:

@@ -123,7 +123,7 @@ def hang_up(running: Up) -> None:
     os.killpg(running.process.pid, signal.SIGHUP)
 
 
-def test_this_machines_windows_are_answered_where_it_says(up: Callable[..., Up]) -> None:
+def test_this_hosts_windows_are_answered_where_it_says(up: Callable[..., Up]) -> None:
     running = up(LOADLENS_SAMPLES="4")
     running.await_running()
     wait_until(lambda: running.user in str(running.get("/api/v1/users")), "the first report")
@@ -139,7 +139,7 @@ def test_this_machines_windows_are_answered_where_it_says(up: Callable[..., Up])
 
 @pytest.mark.parametrize("ask", [ctrl_c, terminate, hang_up])
 def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], ask: Callable[[Up], None]) -> None:
-    # Windows of 100 s: what is known of the machine afterwards is the window that the agent could not finish.
+    # Windows of 100 s: what is known of the host afterwards is the window that the agent could not finish.
     running = up(LOADLENS_SAMPLES="10000", LOADLENS_INTERVAL="10ms")
     running.await_running()
     agent = running.child("agent")
@@ -153,7 +153,7 @@ def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], ask: Callabl
     assert running.said.index("Stopping the agent") < running.said.index("Stopping the service")
     with RunningService(running.data_dir) as service, service.client() as client:
         known = [user["user_id"] for user in client.get("/api/v1/users").json()["users"]]
-        # Where a busy machine leaves the agent no time to send it, it waits for the next start.
+        # Where a busy host leaves the agent no time to send it, it waits for the next start.
         assert known == [running.user] or (known, waiting_in(running.data_dir / "agent")) == ([], 1)
         assert service.stop() == 0
 
@@ -267,13 +267,13 @@ def test_demo_loads_the_fleet_the_first_time_only(up: Callable[..., Up]) -> None
     assert first.end() == 0
     second = up("--demo")
     wait_until(lambda: second.said.count("Ctrl-C stops") == 2, "up to run again")
-    assert "The fleet of 60 machines is there already" in second.said
+    assert "The fleet of 60 hosts is there already" in second.said
     assert second.said.count("Loaded") == 1
 
 
 def test_ctrl_c_during_the_loading_ends_it_too(up: Callable[..., Up]) -> None:
     running = up("--demo")
-    wait_until(lambda: "60 machines" in running.said, "the loading")
+    wait_until(lambda: "60 hosts" in running.said, "the loading")
     running.family = psutil.Process(running.process.pid).children(recursive=True)
     ctrl_c(running)
     assert running.end() == 0

@@ -23,7 +23,7 @@ def test_a_number_that_was_given_again_is_another_process() -> None:
     assert has_ended(f"{space} {int(start) - 1}")
 
 
-def test_of_other_machines_and_of_names_that_say_nothing_nothing_is_told() -> None:
+def test_of_other_hosts_and_of_names_that_say_nothing_nothing_is_told() -> None:
     assert not has_ended("elsewhere " + own_name().partition(" ")[2])
     assert not has_ended("")
     assert not has_ended(str(os.getpid()))

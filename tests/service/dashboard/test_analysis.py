@@ -1,4 +1,4 @@
-"""What is said of the size of one machine, wherever it is asked."""
+"""What is said of the size of one host, wherever it is asked."""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +16,7 @@ from service.control.audit import Audit
 from service.control.database import ControlDatabase
 from service.dashboard.analysis import Analyst, StoreSource, Subject
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 
 DAYS = 14
 
@@ -27,14 +27,14 @@ def recorded(folder: Path, end_ms: int) -> EmbeddedStore:
     for hour in range(DAYS * 24):
         moment = end_ms - DAYS * DAY_MS + hour * HOUR_MS + HOUR_MS // 2
         load, cores = (0.8, 4) if hour < DAYS * 12 else (0.4, 8)
-        recording.cpu(Machine("grown", "Linux", "1"), moment, np.full(9, load), [np.full(9, load)] * cores)
-        recording.cpu(Machine("coreless", "Linux", "1"), moment, np.full(9, 0.4))
+        recording.cpu(Host("grown", "Linux", "1"), moment, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Host("coreless", "Linux", "1"), moment, np.full(9, 0.4))
     store = EmbeddedStore(folder)
     store.add(1, recording.reports)
     return store
 
 
-def test_a_machine_whose_cores_changed_is_right_whoever_asks(tmp_path: Path) -> None:
+def test_a_host_whose_cores_changed_is_right_whoever_asks(tmp_path: Path) -> None:
     """It used 3.2 cores throughout: by the 8 that it has now it would have used 6.4."""
     end_ms = times.now_ms() // DAY_MS * DAY_MS
     store = recorded(tmp_path / "store", end_ms)
@@ -50,7 +50,7 @@ def test_a_machine_whose_cores_changed_is_right_whoever_asks(tmp_path: Path) -> 
     store.close()
 
 
-def test_a_machine_whose_cores_are_not_known_is_sized_in_times_what_it_has(tmp_path: Path) -> None:
+def test_a_host_whose_cores_are_not_known_is_sized_in_times_what_it_has(tmp_path: Path) -> None:
     end_ms = times.now_ms() // DAY_MS * DAY_MS
     store = recorded(tmp_path / "store", end_ms)
     source = StoreSource(store)
@@ -68,7 +68,7 @@ def test_a_machine_whose_cores_are_not_known_is_sized_in_times_what_it_has(tmp_p
 
 
 def size_on_page(folder: Path, store: EmbeddedStore, user: str, end_ms: int) -> dict[str, Any]:
-    """What the page of a machine says of its size."""
+    """What the page of a host says of its size."""
     control = ControlDatabase(folder / "control.db")
     subject = Subject(user, NAMES["cpuLoadAvg"], end_ms - DAY_MS, end_ms, "UTC")
     try:

@@ -1,4 +1,4 @@
-"""Disks and interfaces of a machine by name, in a real browser: a line each, all of them in the table, as text only."""
+"""Disks and interfaces of a host by name, in a real browser: a line each, all of them in the table, as text only."""
 
 import time
 

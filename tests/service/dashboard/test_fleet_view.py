@@ -1,4 +1,4 @@
-"""The fleet in a real browser: what a person sees of all machines, and does with them."""
+"""The fleet in a real browser: what a person sees of all hosts, and does with them."""
 
 import csv
 import io
@@ -17,16 +17,16 @@ from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
 
-HEAT = "Machines over time"
+HEAT = "Hosts over time"
 NOTHING = "\N{EN DASH}"
-MACHINES = 26 + 1 + len(HOSTILE)
+HOSTS = 26 + 1 + len(HOSTILE)
 
 
-def test_the_first_page_shows_all_machines_over_time_without_a_complaint(
+def test_the_first_page_shows_all_hosts_over_time_without_a_complaint(
     browser: Browser, service: RunningService
 ) -> None:
     with opened(browser, service) as seen:
-        assert seen.tile("Machines") == str(MACHINES)
+        assert seen.tile("Hosts") == str(HOSTS)
         assert seen.drawn(HEAT) > 100_000
         assert seen.page.locator(".uplot").count() == 3
         assert seen.complaints == []
@@ -49,50 +49,48 @@ def test_the_numbers_are_those_of_the_api(browser: Browser, service: RunningServ
             assert seen.tile("p95 of samples") == f"{100 * entries[0]['value']:.1f} %"
 
 
-def test_machines_are_found_by_name_and_the_address_finds_them_again(browser: Browser, service: RunningService) -> None:
+def test_hosts_are_found_by_name_and_the_address_finds_them_again(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
         seen.page.get_by_label("Find").fill("WEB-0")
-        seen.page.wait_for_selector('html[data-machines="9"]')
+        seen.page.wait_for_selector('html[data-hosts="9"]')
         assert seen.parameters["q"] == ["WEB-0"]
         seen.page.reload()
         seen.settled("/")
-        assert sorted(row[0] for row in seen.rows("Machines")) == [f"web-0{number}" for number in range(1, 10)]
+        assert sorted(row[0] for row in seen.rows("Hosts")) == [f"web-0{number}" for number in range(1, 10)]
 
 
 @pytest.mark.parametrize(("state", "names"), [("hot", [HOT]), ("idle", [IDLE]), ("silent", [SILENT])])
-def test_machines_are_kept_by_what_they_do(
+def test_hosts_are_kept_by_what_they_do(
     browser: Browser, service: RunningService, client: httpx.Client, state: str, names: list[str]
 ) -> None:
     with opened(browser, service, f"/?{until(newest_ms(client), 24)}") as seen:
         seen.page.get_by_role("combobox", name="Show").select_option(state)
-        seen.page.wait_for_selector(f'html[data-machines="{len(names)}"]')
-        assert [row[0] for row in seen.rows("Machines")] == names
+        seen.page.wait_for_selector(f'html[data-hosts="{len(names)}"]')
+        assert [row[0] for row in seen.rows("Hosts")] == names
 
 
-def test_machines_are_kept_by_system_and_alerts(browser: Browser, service: RunningService) -> None:
+def test_hosts_are_kept_by_system_and_alerts(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/?os=MacOS") as seen:
-        assert [row[0] for row in seen.rows("Machines")] == [IDLE]
+        assert [row[0] for row in seen.rows("Hosts")] == [IDLE]
         seen.go("/?state=alerting")
-        assert HOT in [row[0] for row in seen.rows("Machines")]
+        assert HOT in [row[0] for row in seen.rows("Hosts")]
 
 
-def test_machines_are_kept_by_label_everywhere_and_the_address_says_so(
-    browser: Browser, service: RunningService
-) -> None:
+def test_hosts_are_kept_by_label_everywhere_and_the_address_says_so(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
         seen.page.get_by_label("Label", exact=True).first.fill("role=web")
         seen.page.keyboard.press("Enter")
-        seen.page.wait_for_selector('html[data-machines="24"]')
+        seen.page.wait_for_selector('html[data-hosts="24"]')
         assert seen.parameters == {"label": ["role=web"]}
         expect(seen.page.locator("h1")).to_have_text("Fleet: role=web")
-        assert HOT not in {row[0] for card in ("Machines", "Hottest") for row in seen.rows(card)}
+        assert HOT not in {row[0] for card in ("Hosts", "Hottest") for row in seen.rows(card)}
         assert "label=role%3Dweb" in seen.query("Utilization", "curl")
-        assert 'machines={"label":"role=web"}' in seen.query("Utilization", "Python")
-        seen.card("Machines").get_by_role("link", name="zone=a").first.click()
-        seen.page.wait_for_selector('html[data-machines="13"]')
-        assert HOT in {row[0] for row in seen.rows("Machines")}
+        assert 'hosts={"label":"role=web"}' in seen.query("Utilization", "Python")
+        seen.card("Hosts").get_by_role("link", name="zone=a").first.click()
+        seen.page.wait_for_selector('html[data-hosts="13"]')
+        assert HOT in {row[0] for row in seen.rows("Hosts")}
         seen.page.go_back()
-        seen.page.wait_for_selector('html[data-machines="24"]')
+        seen.page.wait_for_selector('html[data-hosts="24"]')
         assert seen.complaints == []
 
 
@@ -108,11 +106,11 @@ def test_machines_are_kept_by_label_everywhere_and_the_address_says_so(
         ("state=hot&q=nobody", set()),
     ],
 )
-def test_the_data_of_the_heat_map_are_those_of_the_machines_shown(
+def test_the_data_of_the_heat_map_are_those_of_the_hosts_shown(
     browser: Browser, service: RunningService, client: httpx.Client, chosen: str, names: set[str]
 ) -> None:
     with opened(browser, service, f"/?{until(newest_ms(client), 24)}&{chosen}") as seen:
-        assert {row[0] for row in seen.rows("Machines") if len(row) > 1} == names
+        assert {row[0] for row in seen.rows("Hosts") if len(row) > 1} == names
         found = list(csv.DictReader(io.StringIO(seen.download(HEAT))))
         assert {row["user"] for row in found} == names
         line = seen.query(HEAT, "curl")
@@ -139,7 +137,7 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("chosen", CHOICES)
-def test_every_number_is_of_the_machines_that_are_chosen(
+def test_every_number_is_of_the_hosts_that_are_chosen(
     browser: Browser, service: RunningService, client: httpx.Client, chosen: str
 ) -> None:
     names = CHOICES[chosen]
@@ -157,11 +155,11 @@ def test_every_number_is_of_the_machines_that_are_chosen(
             return f"{100 * value:.1f} %"
 
         reporting = {one["group"] for one in said("user", "mean")}
-        assert seen.tile("Machines") == str(len(reporting))
+        assert seen.tile("Hosts") == str(len(reporting))
         [p95, *_] = [share(one["values"][0]) for one in said("all", "p95")] or [NOTHING]
         assert seen.tile("p95 of samples") == p95
-        # Each machine has its row, and they are those that report what is shown of all.
-        rows = {row[0]: row for row in seen.rows("Machines") if len(row) > 1}
+        # Each host has its row, and they are those that report what is shown of all.
+        rows = {row[0]: row for row in seen.rows("Hosts") if len(row) > 1}
         assert set(rows) == reporting
         for stat, place in (("mean", 2), ("p95", 3), ("max", 4)):
             assert {row[0]: row[place] for row in rows.values()} == {
@@ -196,17 +194,17 @@ def test_every_number_is_of_the_machines_that_are_chosen(
 
 
 @pytest.mark.parametrize("chosen", ["", "state=hot", "q=web&sort=change&order=asc", "sort=name&first=3&count=2"])
-def test_the_table_of_machines_is_what_its_queries_answer(
+def test_the_table_of_hosts_is_what_its_queries_answer(
     browser: Browser, service: RunningService, client: httpx.Client, chosen: str
 ) -> None:
     with opened(browser, service, f"/?{until(newest_ms(client), 24)}&{chosen}") as seen:
-        shown = seen.rows("Machines")
-        saved = list(csv.DictReader(io.StringIO(seen.download("Machines"))))
-        line = seen.query("Machines", "curl")
+        shown = seen.rows("Hosts")
+        saved = list(csv.DictReader(io.StringIO(seen.download("Hosts"))))
+        line = seen.query("Hosts", "curl")
         answered = httpx.get(line.split("'")[-2], headers={"Accept": "text/csv"}).text
         assert list(csv.DictReader(io.StringIO(answered))) == saved
         found: dict[str, Any] = {}
-        exec(seen.query("Machines", "Python"), found)
+        exec(seen.query("Hosts", "Python"), found)
         frame = found["frame"]
         assert frame["user"].tolist() == [row[0] for row in shown]
         # A name that a spreadsheet would take for a formula has an apostrophe before it.
@@ -232,21 +230,21 @@ def test_a_label_and_the_time_go_along_to_other_views(browser: Browser, service:
             seen.page.get_by_role("navigation").get_by_role("link", name=view).click()
             seen.settled("/" if view == "Fleet" else f"/{view.lower()}")
             assert seen.parameters["label"] == ["role=web"] and seen.parameters["range"] == ["6h"]
-        seen.card("Machines").get_by_role("link", name=WEB, exact=True).click()
+        seen.card("Hosts").get_by_role("link", name=WEB, exact=True).click()
         seen.settled("/host")
         assert seen.parameters["label"] == ["role=web"] and seen.parameters["range"] == ["6h"]
         seen.go("/?label=role%3Dweb&q=nobody").page.get_by_role("link", name="Show all").first.click()
-        seen.page.wait_for_selector(f'html[data-machines="{MACHINES}"]')
+        seen.page.wait_for_selector(f'html[data-hosts="{HOSTS}"]')
         assert "label" not in seen.parameters
 
 
-def test_the_table_of_the_heat_map_says_how_many_machines_it_has(browser: Browser, service: RunningService) -> None:
+def test_the_table_of_the_heat_map_says_how_many_hosts_it_has(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
         seen.card(HEAT).get_by_role("button", name="Table", exact=True).click()
-        expect(seen.card(HEAT).locator("caption")).to_contain_text(f"{MACHINES} rows.")
+        expect(seen.card(HEAT).locator("caption")).to_contain_text(f"{HOSTS} rows.")
 
 
-def test_machines_are_put_together_by_label(browser: Browser, service: RunningService) -> None:
+def test_hosts_are_put_together_by_label(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/?group=role") as seen:
         expect(seen.card("By label").locator("tbody tr")).to_have_count(3)
         found = {row[0]: row[1:] for row in seen.rows("By label")}
@@ -254,27 +252,27 @@ def test_machines_are_put_together_by_label(browser: Browser, service: RunningSe
         assert float(found["db"][1].rstrip(" %")) > float(found["web"][1].rstrip(" %"))
         assert '"group","cpuUtilization.mean","cpuUtilization.p95"' in seen.download("By label").splitlines()[0]
         seen.card("By label").get_by_role("link", name="db").click()
-        seen.page.wait_for_selector('html[data-machines="1"]')
-        assert seen.rows("Machines")[0][0] == HOT
+        seen.page.wait_for_selector('html[data-hosts="1"]')
+        assert seen.rows("Hosts")[0][0] == HOT
 
 
 def test_the_hottest_come_first_unless_one_sorts_otherwise(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
         expect(seen.page.locator("[aria-sort=descending]")).to_have_text("p95")
-        shares = [float(row[3].rstrip(" %")) for row in seen.rows("Machines")]
-        assert seen.rows("Machines")[0][0] == HOT
+        shares = [float(row[3].rstrip(" %")) for row in seen.rows("Hosts")]
+        assert seen.rows("Hosts")[0][0] == HOT
         assert shares == sorted(shares, reverse=True)
         assert seen.parameters == {}
-        seen.card("Machines").locator("[data-sort=p95]").click()
+        seen.card("Hosts").locator("[data-sort=p95]").click()
         expect(seen.page.locator("[aria-sort=ascending]")).to_have_text("p95")
         assert seen.parameters == {"order": ["asc"]}
         seen.page.get_by_role("combobox", name="Sort by").select_option("name")
-        expect(seen.page.locator("[aria-sort=ascending]")).to_have_text("machine")
+        expect(seen.page.locator("[aria-sort=ascending]")).to_have_text("host")
         assert seen.parameters == {"sort": ["name"]}
-        names = [row[0] for row in seen.rows("Machines")]
+        names = [row[0] for row in seen.rows("Hosts")]
         assert names == sorted(names)
         seen.page.get_by_role("combobox", name="order").select_option("desc")
-        expect(seen.page.locator("[aria-sort=descending]")).to_have_text("machine")
+        expect(seen.page.locator("[aria-sort=descending]")).to_have_text("host")
         assert seen.parameters == {"sort": ["name"], "order": ["desc"]}
 
 
@@ -295,7 +293,7 @@ def test_short_lists_show_their_numbers_whole(browser: Browser, service: Running
             assert all(row[1] for row in seen.rows(card)), card
 
 
-def test_a_click_on_a_row_opens_the_machine_and_back_returns(browser: Browser, service: RunningService) -> None:
+def test_a_click_on_a_row_opens_the_host_and_back_returns(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/?q=db-hot") as seen:
         seen.card(HEAT).locator("canvas").first.click(position={"x": 200, "y": 60})
         seen.settled("/host")
@@ -305,7 +303,7 @@ def test_a_click_on_a_row_opens_the_machine_and_back_returns(browser: Browser, s
         assert seen.parameters["q"] == ["db-hot"]
 
 
-def test_pointing_tells_machine_value_and_time_and_marks_the_moment_elsewhere(
+def test_pointing_tells_host_value_and_time_and_marks_the_moment_elsewhere(
     browser: Browser, service: RunningService
 ) -> None:
     with opened(browser, service, "/?q=db-hot") as seen:
@@ -316,7 +314,7 @@ def test_pointing_tells_machine_value_and_time_and_marks_the_moment_elsewhere(
         assert moment in seen.card("Utilization").locator(".legend").inner_text()
 
 
-def test_selected_machines_are_compared(browser: Browser, service: RunningService) -> None:
+def test_selected_hosts_are_compared(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/?q=web-0") as seen:
         seen.page.get_by_label(f"Select {WEB}").check()
         seen.page.get_by_text("1 selected").wait_for()
@@ -359,7 +357,7 @@ def test_a_line_chart_is_zoomed_by_dragging_too(browser: Browser, service: Runni
 
 def test_names_are_texts_and_nothing_else(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
-        names = [row[0] for row in seen.rows("Machines")]
+        names = [row[0] for row in seen.rows("Hosts")]
         assert set(HOSTILE) <= set(names)
         assert seen.page.title() == "Fleet · Loadlens"
         assert seen.page.locator("main img, main b b, main script").count() == 0
@@ -382,13 +380,13 @@ def test_what_fires_and_who_is_silent_is_told(browser: Browser, service: Running
         assert seen.rows("Idlest")[0][0] == IDLE
 
 
-def test_a_new_machine_appears_without_loading_anew(
+def test_a_new_host_appears_without_loading_anew(
     browser: Browser, service: RunningService, client: httpx.Client
 ) -> None:
     with opened(browser, service, "/?range=1h") as seen:
         expect(seen.page.locator("#live")).to_have_attribute("data-state", "live")
         loads = sum(address == f"{service.url}/?range=1h" for address in seen.asked)
-        known = {row[0] for row in seen.rows("Machines")}
+        known = {row[0] for row in seen.rows("Hosts")}
         now_ms = time.time_ns() // 1_000_000
         # The new one, and one of those that set the pace.
         answer = client.post(
@@ -402,7 +400,7 @@ def test_a_new_machine_appears_without_loading_anew(
 
 def test_a_range_without_data_has_no_numbers_and_is_told_whole(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z&tz=utc") as seen:
-        assert [seen.tile(name) for name in ("Machines", "Utilization now", "p95 of samples", "Saturated")] == [
+        assert [seen.tile(name) for name in ("Hosts", "Utilization now", "p95 of samples", "Saturated")] == [
             "0", NOTHING, NOTHING, NOTHING
         ]  # fmt: skip
         select = seen.page.locator("#range")
@@ -413,7 +411,7 @@ def test_a_range_without_data_has_no_numbers_and_is_told_whole(browser: Browser,
         assert width >= whole
 
 
-def test_a_fleet_without_machines_says_how_to_begin(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_fleet_without_hosts_says_how_to_begin(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     with RunningService(tmp_path_factory.mktemp("empty") / "data") as empty, opened(browser, empty) as seen:
         assert f"loadlens-agent --url {empty.url}" in seen.card(HEAT).inner_text()
         assert "loadlens-service demo" in seen.card(HEAT).inner_text()
@@ -430,14 +428,14 @@ def test_a_service_that_is_gone_is_said_to_be(browser: Browser, tmp_path_factory
         wait_until(lambda: "cannot be reached" in seen.card(HEAT).inner_text(), "the message")
 
 
-def test_many_machines_share_rows_that_open_when_they_are_clicked(browser: Browser, service: RunningService) -> None:
+def test_many_hosts_share_rows_that_open_when_they_are_clicked(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, height=500) as seen:
         seen.page.evaluate("document.querySelector('.heat').style.height = '42px'")
         seen.page.keyboard.press("r")
         seen.page.get_by_text("a row up to").wait_for()
         canvas = seen.card(HEAT).locator("canvas").first
         canvas.hover(position={"x": 300, "y": 10})
-        assert "machines from" in seen.card(HEAT).locator(".tip").inner_text()
+        assert "hosts from" in seen.card(HEAT).locator(".tip").inner_text()
         canvas.click(position={"x": 300, "y": 10})
         seen.page.wait_for_url("**count=*")
         seen.page.get_by_role("link", name="Show all rows").click()

@@ -1,4 +1,4 @@
-"""One machine in a real browser: its load with everything that is known of it, exact, and its data for others."""
+"""One host in a real browser: its load with everything that is known of it, exact, and its data for others."""
 
 import csv
 import io
@@ -135,12 +135,12 @@ def test_other_metrics_that_are_reported_are_there(browser: Browser, service: Ru
         expect(seen.page.locator(".tile").nth(1)).to_contain_text("4")
 
 
-def test_a_machine_that_nobody_knows_leads_back(browser: Browser, service: RunningService) -> None:
+def test_a_host_that_nobody_knows_leads_back(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/host?id=nobody") as seen:
-        expect(seen.page.locator("main")).to_contain_text("No machine of this name has reported")
+        expect(seen.page.locator("main")).to_contain_text("No host of this name has reported")
         expect(seen.page.locator("main .card:visible, main .tile:visible")).to_have_count(0)
         seen.go("/host")
-        expect(seen.page.locator("h1")).to_have_text("No machine is chosen")
+        expect(seen.page.locator("h1")).to_have_text("No host is chosen")
         expect(seen.page.locator("main .card:visible, main .tile:visible")).to_have_count(0)
         seen.page.locator("main").get_by_role("link", name="fleet").click()
         seen.settled("/")

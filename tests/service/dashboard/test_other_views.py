@@ -32,17 +32,17 @@ SHIFT = """() => new Promise((done) => {
 })"""
 
 
-def test_machines_stand_side_by_side_and_are_added_by_name(browser: Browser, service: RunningService) -> None:
+def test_hosts_stand_side_by_side_and_are_added_by_name(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/compare") as seen:
-        assert "Add machines by name" in seen.card(SIDE).inner_text()
+        assert "Add hosts by name" in seen.card(SIDE).inner_text()
         for name in (WEB, HOT):
-            seen.page.get_by_role("combobox", name="Machine").fill(name)
+            seen.page.get_by_role("combobox", name="Host").fill(name)
             seen.page.get_by_role("button", name="Add").click()
             expect(seen.card(SIDE).locator(".legend")).to_contain_text(name)
         assert seen.parameters["host"] == [WEB, HOT]
-        seen.page.get_by_role("combobox", name="Machine").fill("nobody")
+        seen.page.get_by_role("combobox", name="Host").fill("nobody")
         seen.page.get_by_role("button", name="Add").click()
-        expect(seen.page.locator(".error").nth(1)).to_contain_text("No machine is named")
+        expect(seen.page.locator(".error").nth(1)).to_contain_text("No host is named")
         seen.page.get_by_role("button", name=f"Remove {HOT}").click()
         expect(seen.card(SIDE).locator(".legend")).not_to_contain_text(HOT)
 
@@ -103,7 +103,7 @@ def test_alerts_are_kept_by_label_and_the_address_says_so(browser: Browser, serv
         assert seen.parameters["label"] == ["role=web"]
         assert all("user=role%3Dweb" in one for one in [one for one in seen.asked if "/api/v1/alerts?" in one][-2:])
         told = seen.card("Would have fired").locator("[role=status]").last
-        expect(told).to_contain_text("of machines with role=web")
+        expect(told).to_contain_text("of hosts with role=web")
         assert {row[0] for row in seen.rows("Would have fired")} == {WEB}
         assert 'user="role=web"' in seen.query("Would have fired", "Python")
         line = shlex.split(seen.query("Would have fired", "curl"))
@@ -120,7 +120,7 @@ def test_alerts_are_kept_by_label_and_the_address_says_so(browser: Browser, serv
         assert seen.complaints == []
 
 
-def test_machines_are_compared_by_label(browser: Browser, service: RunningService) -> None:
+def test_hosts_are_compared_by_label(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, f"/compare?host={WEB}&host={HOT}") as seen:
         expect(seen.card(SIDE).locator(".legend")).to_contain_text(HOT)
         seen.page.get_by_label("Label", exact=True).fill("role=web")
@@ -134,10 +134,10 @@ def test_machines_are_compared_by_label(browser: Browser, service: RunningServic
         seen.go("/compare?label=role%3Dweb")
         expect(seen.page.locator("main .legend")).to_contain_text(WEB)
         found = csv.DictReader(io.StringIO(seen.download(SIDE)))
-        names = {row["machine"] for row in found}
+        names = {row["host"] for row in found}
         assert len(names) == 6 and WEB in names and all(name.startswith("web-") for name in names)
         seen.go("/compare?label=role%3Dnosuch")
-        expect(seen.card(SIDE)).to_contain_text("No machine with role=nosuch")
+        expect(seen.card(SIDE)).to_contain_text("No host with role=nosuch")
         assert seen.complaints == []
 
 
@@ -291,8 +291,8 @@ def test_the_keyboard_does_what_the_page_does_and_lists_itself(browser: Browser,
             assert seen.page.locator("nav [aria-current]").count() == 1
         seen.page.keyboard.press("/")
         seen.page.keyboard.type("idle")
-        seen.page.wait_for_selector('html[data-machines="1"]')
-        assert [row[0] for row in seen.rows("Machines")] == [IDLE]
+        seen.page.wait_for_selector('html[data-hosts="1"]')
+        assert [row[0] for row in seen.rows("Hosts")] == [IDLE]
         seen.page.keyboard.press("Escape")
         seen.page.keyboard.press("-")
         seen.page.wait_for_url("**range=2d*")
@@ -351,7 +351,7 @@ def test_a_person_signs_in_with_the_token_once(browser: Browser, tmp_path_factor
         assert httpx.get(asking.url, auth=("me", "wrong"), trust_env=False).status_code == 401
         with signed_in(browser, asking, "not-to-be-guessed") as seen:
             expect(seen.page.locator("#live")).to_have_attribute("data-state", "live")
-            assert "No machine has reported yet" in seen.page.locator("main").inner_text()
+            assert "No host has reported yet" in seen.page.locator("main").inner_text()
 
 
 def test_queries_of_a_service_that_asks_for_a_token_read_it_from_the_environment(
@@ -360,7 +360,7 @@ def test_queries_of_a_service_that_asks_for_a_token_read_it_from_the_environment
     folder = tmp_path_factory.mktemp("asking") / "data"
     with RunningService(folder, "--token", "not-to-be-guessed") as asking:
         with signed_in(browser, asking, "not-to-be-guessed") as seen:
-            line, code = seen.query("Machines", "curl"), seen.query("Machines", "Python")
+            line, code = seen.query("Hosts", "curl"), seen.query("Hosts", "Python")
             assert "not-to-be-guessed" not in line + code
             monkeypatch.setenv("LOADLENS_TOKEN", "not-to-be-guessed")
             shown = subprocess.run(
@@ -447,12 +447,12 @@ def test_agents_are_kept_by_label_and_it_goes_along(
     browser: Browser, service: RunningService, client: httpx.Client
 ) -> None:
     with opened(browser, service, "/agents") as seen:
-        seen.page.get_by_label("Machine").fill("role=db")
+        seen.page.get_by_label("Host").fill("role=db")
         seen.page.keyboard.press("Enter")
         seen.page.wait_for_url("**label=role*")
         assert 'service.agents("label:role=db")' in seen.query("Agents", "Python")
         seen.page.get_by_role("navigation").get_by_role("link", name="Fleet").click()
-        seen.page.wait_for_selector('html[data-machines="1"]')
+        seen.page.wait_for_selector('html[data-hosts="1"]')
 
 
 def test_what_people_say_of_a_moment_stands_in_every_chart_over_time(
@@ -464,7 +464,7 @@ def test_what_people_say_of_a_moment_stands_in_every_chart_over_time(
     try:
         with opened(browser, service, "/?range=6h") as seen:
             for path, cards in {
-                "/?range=6h": ("Machines over time", "Utilization"),
+                "/?range=6h": ("Hosts over time", "Utilization"),
                 f"/host?id={WEB}&range=6h": ("Load over time", "Cores", "Memory in use"),
                 f"/compare?host={WEB}&range=6h": (SIDE,),
                 "/alerts?rule=hot&range=6h": ("Would have fired",),

@@ -17,16 +17,17 @@ from contract import times
 from contract.metrics import NAMES
 from contract.report import FUTURE_MS, Report, decode_report, encode
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, format_instant
+from service import answers
 from service.alerts.repository import Alert
-from service.dashboard import machines, reading_ahead
+from service.answers import read_ahead
+from service.dashboard import hosts
 from service.dashboard.columns import PictureQuestion, rate_of
 from service.dashboard.fleet import picture, picture_in_parts
 from service.dashboard.matrix import FleetCache
-from service.dashboard.reading_ahead import read_ahead
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
 from tests.support.dashboard_fleet import HOT, STEP_MS, newest_ms, report
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 from tests.support.reports import as_json
 from tests.support.running import RunningService
 
@@ -57,7 +58,7 @@ class Fleet:
         self.sent = 0
 
     def add(self, user: str, step: int, mean: float, **members: object) -> None:
-        """A window of a machine at the end of a step."""
+        """A window of a host at the end of a step."""
         said = report(user, START_MS + step * STEP_MS, mean, spread=0.0) | members
         taken: Report = decode_report(as_json(said))
         assert encode(taken)
@@ -80,7 +81,7 @@ class Fleet:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """Three machines at 10, 50 and 100 %; the last one only in the first half."""
+    """Three hosts at 10, 50 and 100 %; the last one only in the first half."""
     fleet = Fleet(tmp_path)
     for step in range(STEPS):
         for user, mean in (("a", 0.1), ("b", 0.5), *((("c", 1.0),) if step < STEPS // 2 else ())):
@@ -114,12 +115,12 @@ def test_neighbours_that_share_a_row_show_the_highest_of_them(fleet: Fleet) -> N
     ("sort", "order"),
     [("mean", ["a", "b", "c"]), ("p95", ["a", "b", "c"]), ("max", ["a", "b", "c"]), ("name", ["a", "b", "c"])],
 )
-def test_machines_are_sorted_either_way(fleet: Fleet, sort: str, order: list[str]) -> None:
+def test_hosts_are_sorted_either_way(fleet: Fleet, sort: str, order: list[str]) -> None:
     assert fleet.picture(sort=sort)[0]["labels"] == order
     assert fleet.picture(sort=sort, descending=True)[0]["labels"] == order[::-1]
 
 
-def test_machines_are_kept_by_name_state_and_place(fleet: Fleet) -> None:
+def test_hosts_are_kept_by_name_state_and_place(fleet: Fleet) -> None:
     assert fleet.picture(text="B")[0]["labels"] == ["b"]
     assert fleet.picture(state="hot")[0]["labels"] == ["c"]
     assert fleet.picture(state="alerting")[0]["labels"] == ["b"]
@@ -129,7 +130,7 @@ def test_machines_are_kept_by_name_state_and_place(fleet: Fleet) -> None:
     assert (header["labels"], header["edges"], header["total"], len(pixels)) == (["b"], [1, 2], 3, 1)
 
 
-def test_machines_are_kept_by_their_labels(fleet: Fleet) -> None:
+def test_hosts_are_kept_by_their_labels(fleet: Fleet) -> None:
     labels = {"a": {"role": "web", "zone": "eu-1"}, "b": {"role": "web", "zone": "us-1"}}
     for user, said in labels.items():
         fleet.add(user, STEPS - 1, 0.5, labels=said)
@@ -143,7 +144,7 @@ def test_machines_are_kept_by_their_labels(fleet: Fleet) -> None:
     assert fleet.picture(label="role=db")[0]["total"] == 0
 
 
-def test_the_mean_of_a_column_weighs_machines_by_their_cores(fleet: Fleet) -> None:
+def test_the_mean_of_a_column_weighs_hosts_by_their_cores(fleet: Fleet) -> None:
     header, _ = fleet.picture()
     assert header["weighted"][0] == pytest.approx((0.1 + 0.5 + 1.0) / 3, abs=1e-6)
     assert header["weighted"][-1] == pytest.approx((0.1 + 0.5) / 2, abs=1e-6)
@@ -179,7 +180,7 @@ def test_a_range_that_moves_on_is_that_of_a_fresh_start(fleet: Fleet) -> None:
 
 
 def test_who_joins_with_nothing_in_the_range_is_shown_as_silent(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machines, "_FRESH_S", 0.0)
+    monkeypatch.setattr(hosts, "_FRESH_S", 0.0)
     fleet.picture()
     fleet.add("late", -1000, 0.5)
     header, pixels = fleet.picture(state="silent")
@@ -213,7 +214,7 @@ def test_a_large_fleet_is_not_read_more_finely_than_it_reports(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("days", "machines", "columns", "expected"),
+    ("days", "hosts", "columns", "expected"),
     [
         (7, 100, 400, 30 * MINUTE_MS), (7, 10_000, 400, HOUR_MS), (1, 10_000, 400, STEP_MS),
         (3, 10_000, 400, HOUR_MS), (30, 10_000, 400, 2 * HOUR_MS), (365, 10_000, 400, DAY_MS),
@@ -221,10 +222,10 @@ def test_a_large_fleet_is_not_read_more_finely_than_it_reports(tmp_path: Path) -
     ],
 )  # fmt: skip
 def test_a_column_is_as_wide_as_can_be_read_at_once(
-    tmp_path: Path, days: int, machines: int, columns: int, expected: int
+    tmp_path: Path, days: int, hosts: int, columns: int, expected: int
 ) -> None:
     store = EmbeddedStore(tmp_path)
-    assert rate_of(store, days * DAY_MS / columns, 1, days * DAY_MS * machines) == expected
+    assert rate_of(store, days * DAY_MS / columns, 1, days * DAY_MS * hosts) == expected
     store.close()
 
 
@@ -271,7 +272,7 @@ def test_a_large_fleet_is_read_ahead_until_the_service_ends(tmp_path: Path, monk
     ended.set()
     read_ahead(large.cache, ended)
     assert large.store.asked == []
-    monkeypatch.setattr(reading_ahead, "_LATER_S", 0.0)
+    monkeypatch.setattr(answers, "_LATER_S", 0.0)
     reads_ahead(large.cache)
     widths = {one.rate_ms for one in large.store.asked if one.cells == "mean"}
     assert {STEP_MS, 30 * MINUTE_MS} <= widths
@@ -291,7 +292,7 @@ def test_pixels_come_before_what_is_said_besides(fleet: Fleet, choice: dict[str,
     )  # fmt: skip
     parts = picture_in_parts(fleet.cache, wanted, {"b": [ALERT]}, START_MS + STEPS * STEP_MS)
     content = next(parts)
-    # The range before says how machines have changed, which pixels are of only where that is their order.
+    # The range before says how hosts have changed, which pixels are of only where that is their order.
     before = [one for one in fleet.store.asked if one.rate_ms == EVERYTHING_MS and one.end_ms == START_MS]
     assert len(before) == (choice.get("sort") == "change")
     [tables] = [json.loads(part) for part in parts]
@@ -313,7 +314,7 @@ def test_who_does_not_come_for_the_rest_holds_up_nobody(fleet: Fleet) -> None:
         assert fleet.picture()[0]["known"]
 
 
-def test_a_fleet_without_machines_has_no_rows(tmp_path: Path) -> None:
+def test_a_fleet_without_hosts_has_no_rows(tmp_path: Path) -> None:
     empty = Fleet(tmp_path)
     header, pixels = empty.picture()
     assert (header["rows"], header["known"], pixels.shape) == (0, 0, (0, STEPS))
@@ -355,7 +356,7 @@ def test_pixels_can_be_read_before_the_rest_is_there(client: httpx.Client, codin
 
 
 @pytest.mark.server
-def test_windows_of_machines_with_a_label_are_those_of_the_machines(client: httpx.Client) -> None:
+def test_windows_of_hosts_with_a_label_are_those_of_the_hosts(client: httpx.Client) -> None:
     asked = {"metric": "cpuUtilization", "resample_rate": "1h", "start": "2026-01-01"}
 
     def windows(path: str, **more: object) -> list[dict[str, Any]]:
@@ -380,7 +381,7 @@ def test_windows_of_machines_with_a_label_are_those_of_the_machines(client: http
         {"sort": "name", "first": 5, "count": 4}, {"first": 1000},
     ],
 )  # fmt: skip
-def test_windows_of_what_a_picture_shows_are_those_of_its_machines(
+def test_windows_of_what_a_picture_shows_are_those_of_its_hosts(
     client: httpx.Client, chosen: dict[str, object]
 ) -> None:
     asked = {"metric": "cpuUtilization", "resample_rate": "30m", "start": newest_ms(client) - DAY_MS}
@@ -408,7 +409,7 @@ def test_windows_of_what_a_picture_shows_are_those_of_its_machines(
 
 
 @pytest.mark.server
-def test_machines_come_in_pages_and_as_csv_and_arrow_and_with_the_statistics_of_their_samples(
+def test_hosts_come_in_pages_and_as_csv_and_arrow_and_with_the_statistics_of_their_samples(
     client: httpx.Client,
 ) -> None:
     asked = {"start": newest_ms(client) - DAY_MS, "end": newest_ms(client), "sort": "p95", "order": "desc"}
@@ -442,13 +443,13 @@ def test_machines_come_in_pages_and_as_csv_and_arrow_and_with_the_statistics_of_
 @pytest.mark.server
 @pytest.mark.parametrize("path", ["/api/v1/query", "/api/v1/fleet/machines"])
 @pytest.mark.parametrize("wrong", ["state=busy", "sort=colour", "count=0", "first=x", "label=web", "os=Plan9", "end=1"])
-def test_no_such_choice_is_refused_wherever_machines_are_chosen(client: httpx.Client, path: str, wrong: str) -> None:
+def test_no_such_choice_is_refused_wherever_hosts_are_chosen(client: httpx.Client, path: str, wrong: str) -> None:
     answer = client.get(f"{path}?start=2026-01-02&{wrong}")
     assert answer.status_code == 422, answer.text
     assert wrong.partition("=")[0] in answer.text
 
 
-def test_numbers_lists_and_alerts_are_of_the_machines_that_are_shown(fleet: Fleet) -> None:
+def test_numbers_lists_and_alerts_are_of_the_hosts_that_are_shown(fleet: Fleet) -> None:
     header, _ = fleet.picture()
     assert (header["states"]["reporting"], header["states"]["silent"], header["firing"]["total"]) == (3, 1, 1)
     assert header["firing"]["alerts"] == [
@@ -537,7 +538,7 @@ def test_alerts_and_backtests_are_kept_by_label(client: httpx.Client) -> None:
 
 
 @pytest.mark.server
-def test_machines_are_listed_by_pattern_and_label(client: httpx.Client) -> None:
+def test_hosts_are_listed_by_pattern_and_label(client: httpx.Client) -> None:
     def listed(**params: Any) -> list[str]:
         return [one["user_id"] for one in client.get("/api/v1/users", params=params).json()["users"]]
 
@@ -580,16 +581,16 @@ def test_files_of_the_page_are_kept_for_good_and_say_nothing_of_others(client: h
 
 
 @pytest.mark.parametrize("columns", [2, 1])
-def test_the_mean_of_a_column_weighs_machines_by_the_cores_they_had_then(tmp_path: Path, columns: int) -> None:
-    """3.2 cores of 4, then of 8, beside a machine of 4 at 10 %: 3.6 of 8, then of 12; 7.2 of 20 in all."""
+def test_the_mean_of_a_column_weighs_hosts_by_the_cores_they_had_then(tmp_path: Path, columns: int) -> None:
+    """3.2 cores of 4, then of 8, beside a host of 4 at 10 %: 3.6 of 8, then of 12; 7.2 of 20 in all."""
     store = EmbeddedStore(tmp_path)
     recording = Recording()
     first_ms = START_MS // DAY_MS * DAY_MS
     for hour in range(8):
         load, cores = (0.8, 4) if hour < 4 else (0.4, 8)
         end_ms = first_ms + hour * HOUR_MS + HOUR_MS // 2
-        recording.cpu(Machine("x", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
-        recording.cpu(Machine("y", "Linux", "1"), end_ms, np.full(9, 0.1), [np.full(9, 0.1)] * 4)
+        recording.cpu(Host("x", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Host("y", "Linux", "1"), end_ms, np.full(9, 0.1), [np.full(9, 0.1)] * 4)
     store.add(1, recording.reports)
     rate_ms = 8 * HOUR_MS // columns
     asked = PictureQuestion(CPU, "mean", first_ms, first_ms + 8 * HOUR_MS, rate_ms, 100, 100)

@@ -40,7 +40,7 @@ MAX_BYTES = 100_000
 
 @pytest.fixture(scope="module", autouse=True)
 def prepared(service: RunningService) -> None:
-    """Reports on a schedule, and a moment that somebody noted: the step that a machine took ten hours ago."""
+    """Reports on a schedule, and a moment that somebody noted: the step that a host took ten hours ago."""
     with service.client() as client:
         for schedule in SCHEDULES:
             assert client.post("/api/v1/schedules", json=schedule).status_code == 201
@@ -72,7 +72,7 @@ def test_each_view_has_its_picture(browser: Browser, service: RunningService, fo
         assert seen.complaints == []
 
 
-def test_machines_are_looked_at_by_label(browser: Browser, service: RunningService, folder: Path) -> None:
+def test_hosts_are_looked_at_by_label(browser: Browser, service: RunningService, folder: Path) -> None:
     with opened(browser, service, "/?label=role%3Dweb&group=zone", width=1200, height=800) as seen:
         assert {row[0] for row in seen.rows("By label")} == {"a", "b"}
         seen.card("By label").scroll_into_view_if_needed()
@@ -109,7 +109,7 @@ def test_who_comes_in_is_seen_without_loading_anew(
         now_ms = time.time_ns() // 1_000_000
         reports = [report(f"new-{number}", now_ms - 1000, 0.1 * number) for number in range(1, 10)]
         assert client.post("/api/v1/metrics", json=[*reports, report(HOT, now_ms - 500, 0.9)]).status_code == 202
-        seen.page.wait_for_selector('html[data-machines="9"]')
+        seen.page.wait_for_selector('html[data-hosts="9"]')
         expect(seen.page.locator(".tile dd").first).to_have_text("9")
         keep(seen, folder, "live")
 
@@ -124,6 +124,6 @@ def test_an_address_shows_another_person_the_same(
             pixels = "canvas => canvas.toDataURL()"
             found = [one.page.locator(".heat canvas").first.evaluate(pixels) for one in (seen, other)]
             assert found[0] == found[1]
-            names = [[row[:8] for row in one.rows("Machines")] for one in (seen, other)]
+            names = [[row[:8] for row in one.rows("Hosts")] for one in (seen, other)]
             assert names[0] == names[1]
         keep(seen, folder, "shared")

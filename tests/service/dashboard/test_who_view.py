@@ -72,18 +72,18 @@ def test_a_click_on_a_spike_says_who_it_was(browser: Browser, service: RunningSe
     with opened(browser, service, f"/host?id={USER}&range=7d") as seen:
         canvas = seen.card("Load over time").locator(".u-over").first
         canvas.click(position={"x": 200, "y": 40})
-        expect(seen.page.locator("#who-then")).to_contain_text("that the machine used")
+        expect(seen.page.locator("#who-then")).to_contain_text("that the host used")
         expect(seen.page.locator("#who-then ol.who")).to_contain_text("postgres (postgresql.service)")
         headings = (
             seen.card(WHO)
             .locator("ol.who")
             .evaluate_all("lists => lists.map(list => list.previousElementSibling.textContent)")
         )
-        assert ["that the machine used" in headings[0], headings[1:]] == [True, ["In the whole range"]]
+        assert ["that the host used" in headings[0], headings[1:]] == [True, ["In the whole range"]]
         assert seen.complaints == []
 
 
-def test_a_machine_that_says_nothing_says_how_it_can(browser: Browser, service: RunningService) -> None:
+def test_a_host_that_says_nothing_says_how_it_can(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, f"/host?id={IDLE}") as seen:
         expect(seen.card(WHO)).to_contain_text("--processes names")
         assert seen.complaints == []

@@ -69,7 +69,7 @@ def test_those_that_touch_a_range_are_found(client: httpx.Client, user: str) -> 
 
 
 @pytest.mark.server
-def test_those_of_tags_and_of_a_machine_are_found(client: httpx.Client, user: str) -> None:
+def test_those_of_tags_and_of_a_host_are_found(client: httpx.Client, user: str) -> None:
     make(client, text="all", time=1_550_000_000_000, tags=[user, "deploy"])
     make(client, text="web", time=1_550_000_000_001, tags=[user], user="web-*")
     make(client, text="db", time=1_550_000_000_002, tags=[user, "deploy"], user="db-?")

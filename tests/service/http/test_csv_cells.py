@@ -6,7 +6,7 @@ import io
 import httpx
 import pytest
 
-from service.http.csv_cells import harmless
+from service.http.answers import harmless
 from tests.support.reports import original, post
 
 pytestmark = pytest.mark.server

@@ -39,7 +39,7 @@ def values(client: httpx.Client, metric: str, user: str = USER, **query: Any) ->
     return client.get(f"/api/v1/metrics/{metric}/byUser/{quote(user, safe='')}", params=RANGE | query)
 
 
-def test_history_is_of_the_machine_or_of_one_device(client: httpx.Client) -> None:
+def test_history_is_of_the_host_or_of_one_device(client: httpx.Client) -> None:
     def one(**query: Any) -> float:
         (entry,) = values(client, "disksBusy", **query).json()["entries"]
         return entry["value"]
@@ -75,7 +75,7 @@ def table(client: httpx.Client, accept: str = "application/json", **query: Any) 
     return client.get("/api/v1/query", params=asked, headers={"Accept": accept})
 
 
-def test_a_table_by_device_has_a_series_for_each_of_each_machine(client: httpx.Client) -> None:
+def test_a_table_by_device_has_a_series_for_each_of_each_host(client: httpx.Client) -> None:
     answer = table(client, metric="disksBusy,disksReadBytes", stat="mean,max").json()
     told = {(one["group"], one["device"], one["metric"], one["stat"]): one["values"] for one in answer["series"]}
     assert len(answer["dates"]) == 1
@@ -86,7 +86,7 @@ def test_a_table_by_device_has_a_series_for_each_of_each_machine(client: httpx.C
     assert "core" not in answer["series"][0]
 
 
-def test_a_table_may_have_disks_and_interfaces_and_machines_in_one(client: httpx.Client) -> None:
+def test_a_table_may_have_disks_and_interfaces_and_hosts_in_one(client: httpx.Client) -> None:
     answer = table(client, metric="disksBusy,interfacesSentBytes", by="user,device", resample_rate="all").json()
     told = {(one["group"], one.get("device"), one["metric"]): one["values"] for one in answer["series"]}
     assert told[USER, "sda", "disksBusy"] == pytest.approx([0.5])
@@ -101,7 +101,7 @@ def test_a_table_may_have_disks_and_interfaces_and_machines_in_one(client: httpx
     ]  # fmt: skip
 
 
-def test_the_busiest_devices_of_all_machines_are_kept(client: httpx.Client) -> None:
+def test_the_busiest_devices_of_all_hosts_are_kept(client: httpx.Client) -> None:
     answer = table(client, metric="disksReadBytes", stat="max", top=1).json()
     assert [(one["group"], one["device"], one["values"]) for one in answer["series"]] == [(USER, "sda", [7.5])]
 
@@ -141,7 +141,7 @@ def test_what_is_not_there_is_said(
         assert words in answer.text.replace("\\u0027", "'")
 
 
-def test_a_machine_without_devices_says_so_and_each_of_none_is_the_machine(client: httpx.Client) -> None:
+def test_a_host_without_devices_says_so_and_each_of_none_is_the_host(client: httpx.Client) -> None:
     assert "its devices are none" in values(client, "disksBusy", OTHER, device="sda").text
     assert windows(client, OTHER, metric="disksBusy", device="each").json() == {"windows": []}
 

@@ -8,7 +8,7 @@ import pytest
 
 from contract.times import DAY_MS, parse_duration
 from tests.service.conftest import StartService
-from tests.support.recordings import CPU, Machine, Recording, Samples
+from tests.support.recordings import CPU, Host, Recording, Samples
 from tests.support.reports import METRICS, JsonObject, entries, history, post
 
 pytestmark = pytest.mark.server
@@ -19,8 +19,8 @@ RATES = ("1s", "7s", "5m", "15m", "1h", "1d", "52w")
 
 def same_bucket(recording: Recording) -> None:
     """Two reports of different sizes in one second, far from each other in value."""
-    recording.cpu(Machine("two"), T0 + 200, np.array([0.91, 0.87, 0.99]), [np.array([0.5, 0.6, 0.7])] * 2)
-    recording.cpu(Machine("two"), T0 + 900, np.linspace(0.01, 0.2, 97), [np.linspace(0, 1, 97)] * 2)
+    recording.cpu(Host("two"), T0 + 200, np.array([0.91, 0.87, 0.99]), [np.array([0.5, 0.6, 0.7])] * 2)
+    recording.cpu(Host("two"), T0 + 900, np.linspace(0.01, 0.2, 97), [np.linspace(0, 1, 97)] * 2)
 
 
 def one_week(recording: Recording) -> None:
@@ -29,7 +29,7 @@ def one_week(recording: Recording) -> None:
     for _ in range(400):
         size = int(random.integers(1, 40))
         end = T0 + int(random.integers(0, 7 * DAY_MS))
-        recording.cpu(Machine("many"), end, random.beta(0.4, 2, size), [random.random(size), random.random(size) ** 3])
+        recording.cpu(Host("many"), end, random.beta(0.4, 2, size), [random.random(size), random.random(size) ** 3])
 
 
 @pytest.mark.parametrize(("user", "fill"), [("two", same_bucket), ("many", one_week)])

@@ -1,4 +1,4 @@
-"""GET .../fleet: all machines together, or in groups."""
+"""GET .../fleet: all hosts together, or in groups."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,39 +13,39 @@ import analytics
 from analytics.frames.statistics import values_of
 from contract.times import HOUR_MS
 from tests.service.conftest import StartService
-from tests.support.recordings import Machine, Recording, Samples
+from tests.support.recordings import Host, Recording, Samples
 from tests.support.reports import METRICS, JsonObject, post, small
 from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
 
 T0 = 1_531_396_800_000
-MACHINES = [
-    Machine("a", "Linux", "12"),
-    Machine("b", "Linux", "13"),
-    Machine("c", "Windows", "11"),
-    Machine("d", "MacOS", "13"),
+HOSTS = [
+    Host("a", "Linux", "12"),
+    Host("b", "Linux", "13"),
+    Host("c", "Windows", "11"),
+    Host("d", "MacOS", "13"),
 ]
 RANGE: dict[str, Any] = {"start": T0, "end": T0 + 4 * HOUR_MS}
 
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    """Machines of different sizes and loads; the later in the alphabet, the busier."""
+    """Hosts of different sizes and loads; the later in the alphabet, the busier."""
     random = np.random.default_rng(8)
     recording = Recording()
-    for number, machine in enumerate(MACHINES):
+    for number, host in enumerate(HOSTS):
         for minute in range(0, 240, 7 + number):
             size = int(random.integers(1, 50))
             recording.cpu(
-                machine, T0 + minute * 60_000 + number, random.beta(1 + number, 5 - number, size), [random.random(size)]
+                host, T0 + minute * 60_000 + number, random.beta(1 + number, 5 - number, size), [random.random(size)]
             )
     return recording
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, recording: Recording) -> Iterator[httpx.Client]:
-    """A service with these machines and no other."""
+    """A service with these hosts and no other."""
     folder: Path = tmp_path_factory.mktemp("fleet")
     with RunningService(folder / "data", "--flush-interval", "0.2") as service, service.client() as client:
         assert post(client, *recording.reports).json() == {"accepted": len(recording.reports), "duplicates": 0}
@@ -66,12 +66,12 @@ def samples_of(recording: Recording, attribute: str | None, rate_ms: int) -> dic
         RANGE["start"],
         RANGE["end"],
         rate_ms,
-        lambda one: (str(getattr(one.machine, attribute)) if attribute else "") if one.core is None else None,
+        lambda one: (str(getattr(one.host, attribute)) if attribute else "") if one.core is None else None,
     )
 
 
 @pytest.mark.parametrize("rate", ["1m", "1h"])
-def test_the_fleet_is_all_samples_of_all_machines(fleet: httpx.Client, recording: Recording, rate: str) -> None:
+def test_the_fleet_is_all_samples_of_all_hosts(fleet: httpx.Client, recording: Recording, rate: str) -> None:
     wanted = samples_of(recording, None, {"1m": 60_000, "1h": HOUR_MS}[rate]).values()
     for stat, value in (("mean", np.mean), ("var", np.var), ("count", len)):
         found = ask(fleet, resample_rate=rate, stat=stat)
@@ -82,7 +82,7 @@ def test_the_fleet_is_all_samples_of_all_machines(fleet: httpx.Client, recording
 @pytest.mark.parametrize(
     ("by", "attribute"), [("user", "user_id"), ("os_type", "os_type"), ("os_version", "os_version")]
 )
-def test_groups_are_all_samples_of_their_machines(
+def test_groups_are_all_samples_of_their_hosts(
     fleet: httpx.Client, recording: Recording, by: str, attribute: str
 ) -> None:
     found = ask(fleet, resample_rate="1h", by=by)
@@ -108,8 +108,8 @@ def test_top_keeps_the_groups_with_the_highest_values_over_the_range(
         assert {entry["group"] for entry in found} == set(highest[:top])
 
 
-def test_the_variance_of_the_fleet_holds_what_lies_between_machines(fleet: httpx.Client, recording: Recording) -> None:
-    """The original averaged variances, so a fleet of steady machines looked steady."""
+def test_the_variance_of_the_fleet_holds_what_lies_between_hosts(fleet: httpx.Client, recording: Recording) -> None:
+    """The original averaged variances, so a fleet of steady hosts looked steady."""
     (entry,) = ask(fleet, "cpuLoadVar", resample_rate="52w")
     (samples,) = samples_of(recording, None, 1 << 60).values()
     assert entry["value"] == pytest.approx(samples.var(), abs=1e-12)
@@ -144,7 +144,7 @@ def test_a_metric_that_nobody_reports_has_no_entries(fleet: httpx.Client) -> Non
 def test_users_are_listed_with_what_they_said_last(fleet: httpx.Client, recording: Recording) -> None:
     users = fleet.get("/api/v1/users").json()["users"]
     assert [(user["user_id"], user["os_type"], user["os_version"]) for user in users] == [
-        (machine.user_id, machine.os_type, machine.os_version) for machine in MACHINES
+        (host.user_id, host.os_type, host.os_version) for host in HOSTS
     ]
     for user in users:
         reports = [report for report in recording.reports if report.user_id == user["user_id"]]
@@ -166,12 +166,8 @@ def unequal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     recording = Recording()
     for minute in range(0, 240, 10):
         version = "20.04" if minute < 60 else "22.04"
-        recording.cpu(
-            Machine("large", "Linux", "20.04"), T0 + minute * 60_000, np.full(30, 0.1), [np.full(30, 0.1)] * 64
-        )
-        recording.cpu(
-            Machine("small", "Linux", version), T0 + minute * 60_000, np.full(10, 0.9), [np.full(10, 0.9)] * 2
-        )
+        recording.cpu(Host("large", "Linux", "20.04"), T0 + minute * 60_000, np.full(30, 0.1), [np.full(30, 0.1)] * 64)
+        recording.cpu(Host("small", "Linux", version), T0 + minute * 60_000, np.full(10, 0.9), [np.full(10, 0.9)] * 2)
     with RunningService(tmp_path_factory.mktemp("unequal") / "data") as service:
         with service.client() as client:
             assert post(client, *recording.reports).status_code == 202
@@ -183,7 +179,7 @@ BY_CORES = (64 * 0.1 + 2 * 0.9) / 66
 
 
 @pytest.mark.parametrize(("weight", "mean"), [("samples", 0.3), ("hosts", 0.5), ("cores", BY_CORES)])
-def test_machines_count_as_their_weight_says(unequal: RunningService, weight: str, mean: float) -> None:
+def test_hosts_count_as_their_weight_says(unequal: RunningService, weight: str, mean: float) -> None:
     with unequal.client() as client:
         values = [entry["value"] for entry in ask(client, resample_rate="1h", weight=weight)]
         assert values == pytest.approx([mean] * 4)
@@ -228,14 +224,14 @@ def test_tables_and_windows_are_weighed_too(unequal: RunningService, weight: Any
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A machine of 4 cores at 80 %, then of 8 at 40 %, beside one of 2 at 50 %."""
+    """A host of 4 cores at 80 %, then of 8 at 40 %, beside one of 2 at 50 %."""
     recording = Recording()
     for minute in range(0, 240, 10):
         load, cores = (0.8, 4) if minute < 120 else (0.4, 8)
         recording.cpu(
-            Machine("grown", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, load), [np.full(9, load)] * cores
+            Host("grown", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, load), [np.full(9, load)] * cores
         )
-        recording.cpu(Machine("small", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, 0.5), [np.full(9, 0.5)] * 2)
+        recording.cpu(Host("small", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, 0.5), [np.full(9, 0.5)] * 2)
     with RunningService(tmp_path_factory.mktemp("grown") / "data") as service:
         with service.client() as client:
             assert post(client, *recording.reports).status_code == 202
@@ -243,7 +239,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
         assert service.stop() == 0
 
 
-def test_a_machine_weighs_by_the_cores_that_it_had_at_the_time(grown: RunningService, tmp_path: Path) -> None:
+def test_a_host_weighs_by_the_cores_that_it_had_at_the_time(grown: RunningService, tmp_path: Path) -> None:
     """4.2 of 6 cores were in use, then 4.2 of 10: by what it has now it would have been 7.4 of 10."""
     used = [4.2 / 6, 4.2 / 6, 4.2 / 10, 4.2 / 10]
     with grown.client() as client:
@@ -269,21 +265,19 @@ HOURS = 240
 
 
 @pytest.mark.parametrize("weight", ["hosts", "cores"])
-def test_a_machine_that_was_seen_for_an_hour_counts_for_an_hour(
-    weight: Any, start: StartService, tmp_path: Path
-) -> None:
+def test_a_host_that_was_seen_for_an_hour_counts_for_an_hour(weight: Any, start: StartService, tmp_path: Path) -> None:
     """However wide buckets are: two of 2 cores at 20 % throughout, beside one at 100 % for an hour of ten days."""
     recording = Recording()
     for hour in range(HOURS):
         for name, load in (("a", 0.2), ("b", 0.2), *([("brief", 1.0)] if hour == HOURS - 3 else [])):
             for minute in (5, 25, 45):
                 moment = T0 + hour * HOUR_MS + minute * 60_000
-                recording.cpu(Machine(name, "Linux", "12"), moment, np.full(9, load), [np.full(9, load)] * 2)
+                recording.cpu(Host(name, "Linux", "12"), moment, np.full(9, load), [np.full(9, load)] * 2)
     service = start()
     with service.client() as client:
         assert post(client, *recording.reports).status_code == 202
     right = (2 * HOURS * 0.2 + 1.0) / (2 * HOURS + 1)
-    # Where a machine is looked at in buckets of more than an hour it may count for one of these.
+    # Where a host is looked at in buckets of more than an hour it may count for one of these.
     allowed = right + 2 / (2 * HOURS)
     whole: Any = {"start": T0, "end": T0 + HOURS * HOUR_MS, "weight": weight}
     sources = [service.url]

@@ -10,7 +10,7 @@ import pytest
 from contract import times
 from contract.metrics import NAMES, STATISTICS
 from contract.times import HOUR_MS
-from tests.support.recordings import Machine, Recording, Samples
+from tests.support.recordings import Host, Recording, Samples
 from tests.support.reports import METRICS, entries, history, original, post, small
 
 pytestmark = pytest.mark.server
@@ -28,13 +28,13 @@ VALUES: dict[str, Callable[[Samples], Any]] = {
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    """Four hours of a machine with two cores, a window every minute or so."""
+    """Four hours of a host with two cores, a window every minute or so."""
     random = np.random.default_rng(1)
     recording = Recording()
     for minute in range(0, 239, 2):
         size = int(random.integers(1, 30))
         end = T0 + minute * 60_000 + int(random.integers(0, 60_000))
-        recording.cpu(Machine(USER), end, random.random(size), [random.random(size), random.beta(1, 4, size)])
+        recording.cpu(Host(USER), end, random.random(size), [random.random(size), random.beta(1, 4, size)])
     return recording
 
 
@@ -309,7 +309,7 @@ def test_values_from_means_and_variances_alone_are_said_to_be_approximated(clien
 def test_the_share_that_is_approximated_is_told(client: httpx.Client, user: str) -> None:
     samples = np.random.default_rng(4).random(300)
     recording = Recording()
-    recording.cpu(Machine(user), T0, samples)
-    recording.cpu(Machine(user), T0 + 1, samples[:100], detailed=False)
+    recording.cpu(Host(user), T0, samples)
+    recording.cpu(Host(user), T0 + 1, samples[:100], detailed=False)
     post(client, *recording.reports)
     assert "25 % of the observations" in history(client, user, stat="p95").json()["approximation"]

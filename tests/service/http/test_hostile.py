@@ -96,7 +96,7 @@ def test_a_hostile_metric_name_is_not_found(client: httpx.Client, name: str) -> 
 
 
 def test_operating_systems_versions_are_kept_as_they_are(client: httpx.Client, user: str) -> None:
-    version = "'; DROP TABLE machine; -- \u00fc\u4e2d"
+    version = "'; DROP TABLE host; -- \u00fc\u4e2d"
     post(client, original(user, os_version=version))
     users = {one["user_id"]: one["os_version"] for one in client.get("/api/v1/users").json()["users"]}
     assert users[user] == version

@@ -211,7 +211,7 @@ def test_the_service_ends_within_eight_seconds_whatever_clients_do(
     with service.client() as client:
         wait_until(lambda: "loadlens_stream_consumers 2.0" in client.get("/metrics").text, "the streams")
     service.process.send_signal(end)
-    # Below the minute that a body without end once took; what is beyond eight seconds is a busy machine's.
+    # Below the minute that a body without end once took; what is beyond eight seconds is a busy host's.
     assert service.process.wait(50) == 0
     assert "Traceback" not in service.log
     with start().client() as client:
@@ -263,7 +263,7 @@ def test_more_series_than_are_let_in_get_429_and_known_ones_go_on(start: StartSe
         assert (refused.status_code, "--max-series" in refused.text, "61 new ones" in refused.text) == (429, True, True)
         assert int(refused.headers["Retry-After"]) > 0
         assert "--max-series" in str(client.get("/readyz").json()["problems"])
-        # Machines and cores that are known go on, and so does what still has room.
+        # Hosts and cores that are known go on, and so does what still has room.
         assert sent("big", 150, 1000).status_code == 202
         assert sent("small", 40).status_code == 202
         # Cores under other numbers are new ones.
@@ -271,7 +271,7 @@ def test_more_series_than_are_let_in_get_429_and_known_ones_go_on(start: StartSe
         answer = client.post(METRICS, content=as_json([small(f"many {number}", END_MS) for number in range(9)]))
         assert (answer.status_code, answer.json()["accepted"]) == (202, 8)
         assert [one["index"] for one in answer.json()["rejected"]] == [8]
-        # A machine that is sent over and over in one batch counts once.
+        # A host that is sent over and over in one batch counts once.
         assert client.post(METRICS, content=as_json([small("late", END_MS + n) for n in range(3)])).status_code == 429
         assert "bigger" not in [user["user_id"] for user in client.get("/api/v1/users").json()["users"]]
     service.stop()

@@ -110,7 +110,7 @@ MATRIX = {
     "POST /api/v1/tokens/{token_id}/rotate": ADMIN,
 }
 """The roles that each method is for, written a second time: a change of who may ask what is a change here too."""
-ABOUT_NO_MACHINE = {
+ABOUT_NO_HOST = {
     "GET /", "GET /host", "GET /compare", "GET /alerts", "GET /agents", "GET /reports",
     "GET /static/{version}/{name}", "GET /docs", "GET /docs/style.css", "GET /openapi.json", "GET /healthz",
     "GET /readyz", "GET /api/v1/metrics", "GET /api/v1/identity", "GET /sign-in", "POST /sign-in",
@@ -171,20 +171,20 @@ def test_each_role_may_ask_what_it_is_for_and_nothing_else(
 
 
 @pytest.mark.parametrize("row", [row for row, roles in MATRIX.items() if "reader" in roles])
-def test_a_reader_of_some_machines_learns_nothing_of_others(
+def test_a_reader_of_some_hosts_learns_nothing_of_others(
     client: httpx.Client, tokens: tuple[Path, dict[str, str]], row: str
 ) -> None:
     headers = bearer(tokens[1]["scoped"])
     if "{user_id}" in row:
         assert status(client, row, headers) not in (401, 403)
         assert status(client, row, headers, user=OTHER) == 403
-    elif row in ABOUT_NO_MACHINE or row in OF_THE_SCOPE:
+    elif row in ABOUT_NO_HOST or row in OF_THE_SCOPE:
         assert status(client, row, headers) not in (401, 403)
     else:
         assert status(client, row, headers) == 403
 
 
-def test_lists_and_tables_of_a_reader_have_the_machines_of_its_scope(
+def test_lists_and_tables_of_a_reader_have_the_hosts_of_its_scope(
     client: httpx.Client, tokens: tuple[Path, dict[str, str]]
 ) -> None:
     headers = bearer(tokens[1]["scoped"])
@@ -207,7 +207,7 @@ def test_lists_and_tables_of_a_reader_have_the_machines_of_its_scope(
     assert of_all != of_some
 
 
-def test_the_stream_of_a_reader_has_the_machines_of_its_scope(
+def test_the_stream_of_a_reader_has_the_hosts_of_its_scope(
     client: httpx.Client, tokens: tuple[Path, dict[str, str]]
 ) -> None:
     asked = {"fields": "user_id", "after": "0", "user": ["web-*", OTHER]}

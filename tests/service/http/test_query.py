@@ -15,7 +15,7 @@ import pytest
 
 from contract.metrics import Memory
 from contract.times import DAY_MS, HOUR_MS
-from tests.support.recordings import Machine, Recording, Samples
+from tests.support.recordings import Host, Recording, Samples
 from tests.support.reports import METRICS, JsonObject, post
 from tests.support.running import RunningService
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.server
 # Clocks in Berlin go back on 28 October 2018, in the middle of these days.
 T0 = 1_540_598_400_000  # 2018-10-27T00:00:00Z
 END = T0 + 3 * DAY_MS
-MACHINES = [Machine("web-1"), Machine("web-2", "Linux", "13"), Machine("db,1", "Windows", "11")]
+HOSTS = [Host("web-1"), Host("web-2", "Linux", "13"), Host("db,1", "Windows", "11")]
 RANGE: dict[str, Any] = {"start": T0, "end": END}
 
 
@@ -32,20 +32,20 @@ RANGE: dict[str, Any] = {"start": T0, "end": END}
 def recording() -> Recording:
     random = np.random.default_rng(5)
     recording = Recording()
-    for number, machine in enumerate(MACHINES):
+    for number, host in enumerate(HOSTS):
         for minute in range(0, 3 * 24 * 60, 37 + number):
             size = int(random.integers(2, 30))
             end_ms = T0 + minute * 60_000 + number
             cores = [random.random(size) for _ in range(2)]
-            recording.cpu(machine, end_ms, random.beta(1 + number, 4, size), cores)
+            recording.cpu(host, end_ms, random.beta(1 + number, 4, size), cores)
             if number < 2:
-                recording.other(machine, end_ms, Memory, {"utilization": random.random(size)})
+                recording.other(host, end_ms, Memory, {"utilization": random.random(size)})
     return recording
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, recording: Recording) -> Iterator[httpx.Client]:
-    """A service with these machines and no other."""
+    """A service with these hosts and no other."""
     folder: Path = tmp_path_factory.mktemp("query")
     with RunningService(folder / "data", "--flush-interval", "0.2") as service, service.client() as client:
         assert post(client, *recording.reports).status_code == 202
@@ -98,14 +98,14 @@ def test_series_agree_with_history_and_fleet(fleet: httpx.Client) -> None:
         }
         for one in table["series"]
     }
-    assert len(found) == 2 * (1 + len(MACHINES))
+    assert len(found) == 2 * (1 + len(HOSTS))
     for stat in ("mean", "p95"):
         query = RANGE | {"stat": stat, "resample_rate": "1h"}
         whole = fleet.get(f"{METRICS}/cpuLoadAvg/fleet", params=query).json()["entries"]
         assert found[stat, "all", None] == close_to(whole)
-        for machine in MACHINES:
-            one = fleet.get(f"{METRICS}/cpuLoadAvg/byUser/{machine.user_id}", params=query).json()["entries"]
-            assert found[stat, "user", machine.user_id] == close_to(one)
+        for host in HOSTS:
+            one = fleet.get(f"{METRICS}/cpuLoadAvg/byUser/{host.user_id}", params=query).json()["entries"]
+            assert found[stat, "user", host.user_id] == close_to(one)
 
 
 def test_one_bucket_holds_the_exact_total_of_the_range(fleet: httpx.Client, recording: Recording) -> None:
@@ -114,18 +114,18 @@ def test_one_bucket_holds_the_exact_total_of_the_range(fleet: httpx.Client, reco
     table = ask(fleet, metric="cpuLoadAvg", stat="count,mean,var,max", **query)
     assert len(table["dates"]) == 1
     found = {(one["group"], one["stat"]): one["values"][0] for one in table["series"]}
-    for machine in MACHINES:
-        mine = samples(recording, lambda one, m=machine: one.machine == m and one.core is None, start, end)
-        assert found[machine.user_id, "count"] == len(mine)
-        assert found[machine.user_id, "mean"] == pytest.approx(mine.mean(), rel=1e-12)
-        assert found[machine.user_id, "var"] == pytest.approx(mine.var(), rel=1e-12)
-        assert found[machine.user_id, "max"] == mine.max()
+    for host in HOSTS:
+        mine = samples(recording, lambda one, m=host: one.host == m and one.core is None, start, end)
+        assert found[host.user_id, "count"] == len(mine)
+        assert found[host.user_id, "mean"] == pytest.approx(mine.mean(), rel=1e-12)
+        assert found[host.user_id, "var"] == pytest.approx(mine.var(), rel=1e-12)
+        assert found[host.user_id, "max"] == mine.max()
 
 
 def test_history_and_fleet_answer_totals_of_the_range(fleet: httpx.Client, recording: Recording) -> None:
     for path, wanted in (("byUser/web-1", "web-1"), ("fleet", None)):
         answer = fleet.get(f"{METRICS}/cpuLoadAvg/{path}", params=RANGE | {"resample_rate": "all"})
-        mine = samples(recording, lambda one, w=wanted: one.core is None and w in (None, one.machine.user_id))
+        mine = samples(recording, lambda one, w=wanted: one.core is None and w in (None, one.host.user_id))
         [entry] = answer.json()["entries"]
         assert entry == {"date": "2018-10-27T00:00:00Z", "value": pytest.approx(mine.mean(), rel=1e-12)}
 
@@ -167,7 +167,7 @@ def test_an_offset_moves_the_edges(fleet: httpx.Client, recording: Recording) ->
 
 def test_users_are_chosen_by_name_and_pattern(fleet: httpx.Client, recording: Recording) -> None:
     [series] = ask(fleet, user="web-*", stat="count", resample_rate="all")["series"]
-    mine = samples(recording, lambda one: one.core is None and one.machine.user_id.startswith("web"))
+    mine = samples(recording, lambda one: one.core is None and one.host.user_id.startswith("web"))
     assert series["values"] == [len(mine)]
     table = ask(fleet, user=["web-1", "db,1"], by="user", resample_rate="all")
     assert [one["group"] for one in table["series"]] == ["db,1", "web-1"]
@@ -180,16 +180,16 @@ def test_a_user_that_never_reported_is_not_found(fleet: httpx.Client) -> None:
     assert "'web-3'" in answer.json()["detail"]
 
 
-def test_cores_of_several_machines_are_answered_at_once(fleet: httpx.Client, recording: Recording) -> None:
+def test_cores_of_several_hosts_are_answered_at_once(fleet: httpx.Client, recording: Recording) -> None:
     table = ask(fleet, user="web-*", by="core", stat="max", resample_rate="all")
     found = {(one["group"], one["core"]): one["values"][0] for one in table["series"]}
     assert set(found) == {(user, core) for user in ("web-1", "web-2") for core in (0, 1)}
     for (user, core), value in found.items():
-        mine = samples(recording, lambda one, u=user, c=core: (one.machine.user_id, one.core) == (u, c))
+        mine = samples(recording, lambda one, u=user, c=core: (one.host.user_id, one.core) == (u, c))
         assert value == mine.max()
 
 
-def test_metrics_over_cores_are_answered_for_each_machine(fleet: httpx.Client) -> None:
+def test_metrics_over_cores_are_answered_for_each_host(fleet: httpx.Client) -> None:
     table = ask(fleet, metric="cpuCoreLoadAvgMax,cpuLoadAvg.p95", by="user", resample_rate="6h")
     query = RANGE | {"resample_rate": "6h"}
     for series in table["series"]:

@@ -15,7 +15,7 @@ from service.dashboard.matrix import FleetCache
 from service.http.resources.query import Fleet, QueryTables
 from service.http.versions import RangeVersions
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import Host, Recording
 
 T0 = 1_531_396_800_000 // DAY_MS * DAY_MS
 RANGE = {"start": str(T0), "end": str(T0 + HOUR_MS), "resample_rate": "1h"}
@@ -45,9 +45,9 @@ class Service:
         self._sent = 0
 
     def report(self, user: str, end_ms: int, load: float, cores: int) -> None:
-        """A window of a machine."""
+        """A window of a host."""
         recording = Recording()
-        recording.cpu(Machine(user, "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Host(user, "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
         self._sent += 1
         self.store.add(self._sent, recording.reports)
         self.versions.take(recording.reports)
@@ -69,9 +69,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("path", [QUERY, FLEET])
-def test_cores_that_are_told_later_are_another_version_where_machines_weigh_by_them(
-    service: Service, path: str
-) -> None:
+def test_cores_that_are_told_later_are_another_version_where_hosts_weigh_by_them(service: Service, path: str) -> None:
     before, plain = service.get(path, weight="cores"), service.get(path)
     tag = before.headers["etag"]
     assert service.get(path, known=tag, weight="cores").status_code == 304
@@ -83,7 +81,7 @@ def test_cores_that_are_told_later_are_another_version_where_machines_weigh_by_t
     assert service.get(path, known=plain.headers["etag"]).status_code == 304
 
 
-def test_who_sees_other_machines_has_another_version(service: Service) -> None:
+def test_who_sees_other_hosts_has_another_version(service: Service) -> None:
     everybody = service.get(QUERY)
     tags = {everybody.headers["etag"]}
     for scope in ("a*", "b*"):

@@ -1,4 +1,4 @@
-"""GET /api/v1/who: who used the CPU of a machine and of all, in any range, once for each report, and for whom it is."""
+"""GET /api/v1/who: who used the CPU of a host and of all, in any range, once for each report, and for whom it is."""
 
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def test_what_was_acknowledged_is_there_after_a_crash(start: StartService, user:
         assert who(client, end_ms, host=user) == before
 
 
-def test_machines_that_say_nothing_have_nobody(client: httpx.Client, user: str, end_ms: int) -> None:
+def test_hosts_that_say_nothing_have_nobody(client: httpx.Client, user: str, end_ms: int) -> None:
     post(client, small(user, end_ms))
     found = who(client, end_ms, host=user, resample_rate="1h")
     assert (found["top"], found["busy_s"], found["machines"], found["buckets"]) == ([], 0.0, 0, [])
@@ -121,9 +121,7 @@ def test_names_are_texts_or_refused(client: httpx.Client, user: str, end_ms: int
     assert {one["name"] for one in found["top"]} == {name for name in NAMES if name.isprintable()}
 
 
-def test_a_token_for_some_machines_is_told_of_these(
-    start: StartService, data_dir: Path, user: str, end_ms: int
-) -> None:
+def test_a_token_for_some_hosts_is_told_of_these(start: StartService, data_dir: Path, user: str, end_ms: int) -> None:
     role: Role = "reader"
     tokens = make_tokens(data_dir, ("agents", "operator", "*"), ("web", role, "web-*"))
     service = start()

@@ -28,7 +28,7 @@ from service.http.resources.query import FleetWindows, Sending
 from service.http.window_queries import Plan, WindowsQuery
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.recordings import CPU, Machine, Recording, Samples
+from tests.support.recordings import CPU, Host, Recording, Samples
 from tests.support.reports import post
 
 pytestmark = pytest.mark.server
@@ -41,14 +41,14 @@ USERS = ("windows a", "windows/b")
 
 @pytest.fixture(scope="module")
 def recording(client: httpx.Client) -> Recording:
-    """An hour of two machines with two cores, windows of different sizes."""
+    """An hour of two hosts with two cores, windows of different sizes."""
     recording = Recording()
     random = np.random.default_rng(3)
     for user in USERS:
         for minute in range(60):
             size = int(random.integers(5, 60))
             cores = [random.beta(0.5, 2, size), random.beta(2, 2, size)]
-            recording.cpu(Machine(user), T0 + minute * 60_000 + 17, (cores[0] + cores[1]) / 2, cores)
+            recording.cpu(Host(user), T0 + minute * 60_000 + 17, (cores[0] + cores[1]) / 2, cores)
     assert post(client, *recording.reports).json()["accepted"] == 120
     return recording
 
@@ -87,7 +87,7 @@ def test_a_users_buckets_are_those_of_the_raw_samples(client: httpx.Client, reco
     rate_ms = {"15m": 900_000, "1m": 60_000, "7s": 7_000}[rate]
     expected = recording.buckets(
         CPU, T0, T0 + 3_600_000, rate_ms,
-        lambda one: "" if one.machine.user_id == USERS[1] and one.core is None else None,
+        lambda one: "" if one.host.user_id == USERS[1] and one.core is None else None,
     )  # fmt: skip
     answered = frame(client, USERS[1], resample_rate=rate, histograms="true")
     assert list(answered) == ["count", "mean", "var", "min", "max", "approximated", "histogram"]
@@ -97,17 +97,17 @@ def test_a_users_buckets_are_those_of_the_raw_samples(client: httpx.Client, reco
 
 def test_raw_windows_come_as_they_were_reported(client: httpx.Client, recording: Recording) -> None:
     answered = frame(client, USERS[0], resample_rate="raw", histograms="1")
-    windows = [one for one in recording.windows if one.machine.user_id == USERS[0] and one.core is None]
+    windows = [one for one in recording.windows if one.host.user_id == USERS[0] and one.core is None]
     assert answered.index.asi8.tolist() == [one.end_ms for one in windows]
     assert_summaries(answered, [one.samples for one in windows])
     assert "histogram" not in frame(client, USERS[0], resample_rate="raw")
 
 
-def test_the_machine_and_each_core_come_in_one_answer(client: httpx.Client, recording: Recording) -> None:
+def test_the_host_and_each_core_come_in_one_answer(client: httpx.Client, recording: Recording) -> None:
     answered = frame(client, USERS[0], resample_rate="1h", core="each")
     assert answered["core"].tolist() == [pd.NA, 0, 1]
     parts = [
-        np.concatenate([w.samples for w in recording.windows if w.machine.user_id == USERS[0] and w.core == core])
+        np.concatenate([w.samples for w in recording.windows if w.host.user_id == USERS[0] and w.core == core])
         for core in (None, 0, 1)
     ]
     assert_summaries(answered, parts)
@@ -118,7 +118,7 @@ def test_the_machine_and_each_core_come_in_one_answer(client: httpx.Client, reco
 
 def test_the_fleet_comes_by_user_or_as_one(client: httpx.Client, recording: Recording) -> None:
     parts = [
-        np.concatenate([w.samples for w in recording.windows if w.machine.user_id == user and w.core is None])
+        np.concatenate([w.samples for w in recording.windows if w.host.user_id == user and w.core is None])
         for user in USERS
     ]
     by_user = frame(client, None, resample_rate="1h", by="user", histograms="true")

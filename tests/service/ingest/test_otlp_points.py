@@ -62,7 +62,7 @@ class Door:
         return taken
 
     def shares(self, *metrics: dict[str, Any], host: str = "web-1") -> list[float]:
-        """The utilization of the machine in the windows that a request completes."""
+        """The utilization of the host in the windows that a request completes."""
         self.take(*metrics, host=host)
         return shares(self.reports)
 

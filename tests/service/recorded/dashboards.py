@@ -62,4 +62,4 @@ DEVICES = [
     _table(metric="disksBusy", by="device,user", user="disks", resample_rate="all", top="1"),
     _table(metric="cpuLoadAvg", by="device"),
 ]  # fmt: skip
-"""Last, as they bring another machine."""
+"""Last, as they bring another host."""

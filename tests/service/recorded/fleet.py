@@ -46,7 +46,7 @@ def moment(day: int, hour: int, minute: int = 0, second: int = 0) -> int:
 
 
 def dense(user_id: str, first_ms: int, windows: int, cores: int, seed: int) -> list[JsonObject]:
-    """Windows of 5 s without a gap, with extremes and histograms of the machine and of each core."""
+    """Windows of 5 s without a gap, with extremes and histograms of the host and of each core."""
     chance = random.Random(seed)
     found = []
     for place in range(windows):

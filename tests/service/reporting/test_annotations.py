@@ -35,7 +35,7 @@ def load_at(user: str, end_ms: int) -> float:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with six days of two machines, and what was noted of one, of another and of none that is there."""
+    """A service with six days of two hosts, and what was noted of one, of another and of none that is there."""
     with RunningService(tmp_path_factory.mktemp("annotations") / "data") as service:
         with service.client() as client:
             for user in ("steps", "other"):
@@ -94,12 +94,10 @@ def test_the_command_says_what_the_service_says(service: RunningService, client:
 
 
 def test_annotations_of_the_range_are_listed_and_marked_where_the_load_is_drawn(client: httpx.Client) -> None:
-    of_machine, of_fleet = (
-        of_service(client, path)["tables"]["annotations-table"] for path in ("users/steps", "fleet")
-    )
-    assert [row[2] for row in of_machine["rows"]] == [DEPLOY, RESTART]
+    of_host, of_fleet = (of_service(client, path)["tables"]["annotations-table"] for path in ("users/steps", "fleet"))
+    assert [row[2] for row in of_host["rows"]] == [DEPLOY, RESTART]
     assert [row[2] for row in of_fleet["rows"]] == [DEPLOY, "of another", RESTART]
-    assert of_machine["rows"][0] == [format_instant(CHANGED_MS - 2 * MINUTE_MS), None, DEPLOY, "st*"]
+    assert of_host["rows"][0] == [format_instant(CHANGED_MS - 2 * MINUTE_MS), None, DEPLOY, "st*"]
     page = client.get("/reports/users/steps").text
     block = page.partition('id="report-figures">')[2].partition("</script>")[0]
     trend = json.loads(block)["trend"]
@@ -108,7 +106,7 @@ def test_annotations_of_the_range_are_listed_and_marked_where_the_load_is_drawn(
     assert len(trend["layout"]["shapes"]) == 2
 
 
-def test_what_concerns_one_machine_does_not_explain_the_fleet(client: httpx.Client) -> None:
+def test_what_concerns_one_host_does_not_explain_the_fleet(client: httpx.Client) -> None:
     report = of_service(client, "fleet")
     assert DEPLOY not in json.dumps(report["findings"])
     table = report["tables"]["anomalies-table"]

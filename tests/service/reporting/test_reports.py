@@ -22,7 +22,7 @@ HOURS = 72
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with three days of two machines."""
+    """A service with three days of two hosts."""
     with RunningService(tmp_path_factory.mktemp("reporting") / "data") as service:
         with service.client() as client:
             for user, mean in (("busy", 0.95), (HOSTILE, 0.01)):
@@ -56,7 +56,7 @@ def test_a_browser_gets_a_page_that_runs_its_own_scripts_only(client: httpx.Clie
     assert '<a href="/reports/users/busy">' in answer.text
 
 
-def test_the_page_works_as_the_service_sends_it_and_leads_to_each_machine(
+def test_the_page_works_as_the_service_sends_it_and_leads_to_each_host(
     browser: Browser, service: RunningService
 ) -> None:
     with opened(browser, f"{service.url}/reports/fleet") as seen:
@@ -84,7 +84,7 @@ def test_programs_get_findings_and_tables(client: httpx.Client) -> None:
     assert kinds["idle"]["numbers"]["names"] == [HOSTILE]
 
 
-def test_a_machine_has_a_report_whatever_it_is_called(client: httpx.Client) -> None:
+def test_a_host_has_a_report_whatever_it_is_called(client: httpx.Client) -> None:
     link = re.search(r'<td><a href="(/reports/users/%3C[^"]*)">', client.get("/machines").text)
     assert link is not None
     answer = client.get(f"{link[1]}?format=md&last=1d")
@@ -97,7 +97,7 @@ def test_a_machine_has_a_report_whatever_it_is_called(client: httpx.Client) -> N
     ("path", "status", "words"),
     [
         ("/reports/users/nobody", 404, "nobody"),
-        ("/reports/fleet?start=2030-01-01&end=2030-02-01", 404, "No machine reported in this time"),
+        ("/reports/fleet?start=2030-01-01&end=2030-02-01", 404, "No host reported in this time"),
         ("/reports/fleet?last=soon", 422, "duration"),
         ("/reports/fleet?target=80", 422, "share"),
         ("/reports/fleet?tz=Europe/Berln", 422, "Europe/Berlin"),
@@ -125,11 +125,11 @@ def test_a_wrong_host_is_said_to_be_wrong(client: httpx.Client) -> None:
     assert (answer.status_code, "Host" in answer.json()["detail"]) == (400, True)
 
 
-def test_the_page_without_scripts_leads_on_and_finds_machines(client: httpx.Client) -> None:
+def test_the_page_without_scripts_leads_on_and_finds_hosts(client: httpx.Client) -> None:
     page = client.get("/machines")
     assert page.headers["Content-Type"].startswith("text/html")
     assert "script" not in page.headers["Content-Security-Policy"]
-    assert "2 machines have reported" in page.text
+    assert "2 hosts have reported" in page.text
     assert "<script>document.title" not in page.text
     for address in set(re.findall(r'href="(/[^"]*)"', page.text)) - {"/reports/fleet", "/reports/fleet?last=7d"}:
         if not address.startswith("/reports/"):
@@ -182,7 +182,7 @@ def test_a_service_without_reports_says_how_to_begin(start: StartService) -> Non
         assert "demo" in answer.text
 
 
-def test_a_report_says_nothing_of_the_services_machine(service: RunningService, client: httpx.Client) -> None:
+def test_a_report_says_nothing_of_the_services_host(service: RunningService, client: httpx.Client) -> None:
     page = client.get("/reports/fleet?format=json").text
     assert str(Path.home()) not in page
     assert str(service.data_dir) not in page

@@ -220,7 +220,7 @@ def test_reports_of_an_older_release_are_kept(tmp_path: Path, size: int) -> None
     control.close()
 
 
-def test_a_machine_that_is_forgotten_is_in_no_schedule_and_in_no_report(
+def test_a_host_that_is_forgotten_is_in_no_schedule_and_in_no_report(
     control: ControlDatabase, schedules: Schedules
 ) -> None:
     fleet, gone = schedules.add(FLEET, ME), schedules.add(Timing(user="gone"), ME)

@@ -24,7 +24,7 @@ def test_the_spikes_of_an_hour_are_somebodys(client: httpx.Client, user: str) ->
     post(client, *reports(user, time.time_ns() // 1_000_000, HOSTILE))
     found = report(client, user, "json").json()
     spikes, most = [one for one in found["findings"] if one["kind"] == "who"]
-    assert spikes["sentence"] == "The 14:00 UTC spikes are “backup.service”, 82.0 % of what the machine used then."
+    assert spikes["sentence"] == "The 14:00 UTC spikes are “backup.service”, 82.0 % of what the host used then."
     assert (spikes["severity"], spikes["numbers"]["hour"]) == ("watch", 14)
     assert most["sentence"].startswith(("“python3” used most of the CPU: ", "“postgres” used most of the CPU: "))
     table = found["tables"]["who"]
@@ -35,7 +35,7 @@ def test_the_spikes_of_an_hour_are_somebodys(client: httpx.Client, user: str) ->
         assert HOSTILE not in text
 
 
-def test_of_machines_that_say_nothing_there_is_nothing(client: httpx.Client, user: str) -> None:
+def test_of_hosts_that_say_nothing_there_is_nothing(client: httpx.Client, user: str) -> None:
     now_ms = time.time_ns() // 1_000_000
     post(client, *(small(user, now_ms - 900_000 * step) for step in range(50)))
     found = report(client, user, "json").json()

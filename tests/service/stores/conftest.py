@@ -24,7 +24,7 @@ class Filled(NamedTuple):
 
 @pytest.fixture(scope="session", autouse=True)
 def patience() -> Iterator[None]:
-    """How long stores wait for InfluxDB: a machine that runs all tests at once may stand still for half a minute."""
+    """How long stores wait for InfluxDB: a host that runs all tests at once may stand still for half a minute."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(influx_client, "_CONNECT_S", 60.0)
         patch.setattr(influx_client, "_PING_S", 60.0)

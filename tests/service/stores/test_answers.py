@@ -19,8 +19,8 @@ from contract.metrics import QUANTITIES, Load, Quantity
 from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.stores.base import Question, Store
 from tests.service.stores.conftest import Filled
-from tests.support.five_weeks import END_MS, MACHINES, START_MS
-from tests.support.recordings import CPU, Buckets, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.support.five_weeks import END_MS, HOSTS, START_MS
+from tests.support.recordings import CPU, Buckets, Host, Recording, Window, assert_quantiles, assert_same_moments
 from tests.support.stores import Place
 
 Cores = int | Literal["whole", "each"]
@@ -32,7 +32,7 @@ def buckets(
     recording: Recording, user_id: str, start: int, end: int, rate_ms: int, quantity: Quantity, cores: Cores
 ) -> Buckets:
     def group_of(window: Window) -> str | None:
-        if window.machine.user_id != user_id:
+        if window.host.user_id != user_id:
             return None
         if cores == "each":
             return None if window.core is None else str(window.core)
@@ -64,14 +64,14 @@ def ask(
             assert_quantiles(windows, quantity, expected)
 
 
-def test_the_whole_machine_is_answered_exactly_at_every_rate(filled: Filled) -> None:
-    for machine, rate in product(MACHINES, RATES):
-        ask(filled, machine.user_id, START_MS, END_MS, rate)
+def test_the_whole_host_is_answered_exactly_at_every_rate(filled: Filled) -> None:
+    for host, rate in product(HOSTS, RATES):
+        ask(filled, host.user_id, START_MS, END_MS, rate)
 
 
 def test_windows_as_they_came_are_what_resampling_makes_of_them(filled: Filled) -> None:
-    for machine, histograms in product(MACHINES, (True, False)):
-        question = Question(CPU, START_MS, END_MS, RAW_MS, machine.user_id, histograms=histograms)
+    for host, histograms in product(HOSTS, (True, False)):
+        question = Question(CPU, START_MS, END_MS, RAW_MS, host.user_id, histograms=histograms)
         windows = filled.store.answer(question)
         assert len(windows) == len(windows.index.unique()) > 0
         again = resample(windows, RAW_MS)
@@ -87,7 +87,7 @@ def test_windows_as_they_came_are_what_resampling_makes_of_them(filled: Filled) 
 def test_windows_that_end_in_the_same_moment_are_one_as_they_came_too(place: Place) -> None:
     recording = Recording()
     for samples in ([0.1, 0.2], [0.9, 0.6]):
-        recording.cpu(Machine("one"), START_MS, np.array(samples), [np.array(samples)])
+        recording.cpu(Host("one"), START_MS, np.array(samples), [np.array(samples)])
     with closing(place.open()) as store:
         store.add(2, recording.reports)
         windows = store.answer(Question(CPU, 0, END_MS, RAW_MS, "one", histograms=True))
@@ -101,20 +101,20 @@ def astuples(histograms: Histograms) -> tuple[np.ndarray, ...]:
 
 def test_a_range_may_be_as_long_as_there_are_years(filled: Filled) -> None:
     for rate in ("52w", "12w"):
-        ask(filled, MACHINES[0].user_id, 0, 253_402_300_799_999, rate)
+        ask(filled, HOSTS[0].user_id, 0, 253_402_300_799_999, rate)
 
 
 def test_cores_are_answered_by_their_own_numbers_together_and_alone(filled: Filled) -> None:
-    for machine, rate in product(MACHINES, ("7s", "15m", "1d")):
-        ask(filled, machine.user_id, START_MS, END_MS, rate, cores="each")
+    for host, rate in product(HOSTS, ("7s", "15m", "1d")):
+        ask(filled, host.user_id, START_MS, END_MS, rate, cores="each")
     for core, rate in product((0, 2, 5), ("1m", "1h")):
-        ask(filled, MACHINES[1].user_id, START_MS, END_MS, rate, cores=core)
+        ask(filled, HOSTS[1].user_id, START_MS, END_MS, rate, cores=core)
 
 
 def test_other_metric_types_are_answered_exactly(filled: Filled) -> None:
     names = ("memory.utilization", "disk.read_bytes", "disk.writes")
-    for machine, name, rate in product(MACHINES, names, ("1s", "15m", "1d")):
-        ask(filled, machine.user_id, START_MS, END_MS, rate, QUANTITIES[name])
+    for host, name, rate in product(HOSTS, names, ("1s", "15m", "1d")):
+        ask(filled, host.user_id, START_MS, END_MS, rate, QUANTITIES[name])
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -128,13 +128,13 @@ def test_a_range_may_start_and_end_anywhere(filled: Filled, data: st.DataObject)
         st.integers(START_MS // DAY_MS, END_MS // DAY_MS).map(lambda day: day * DAY_MS),
     )
     start, end = data.draw(edges, "start"), data.draw(edges, "end")
-    machine = data.draw(st.sampled_from(MACHINES), "machine")
-    ask(filled, machine.user_id, start, end, data.draw(st.sampled_from(RATES), "rate"))
+    host = data.draw(st.sampled_from(HOSTS), "machine")
+    ask(filled, host.user_id, start, end, data.draw(st.sampled_from(RATES), "rate"))
 
 
 def test_a_range_includes_its_start_and_excludes_its_end(filled: Filled) -> None:
     window = next(window for window in filled.recording.windows if len(window.samples) > 1)
-    user, end = window.machine.user_id, window.end_ms
+    user, end = window.host.user_id, window.end_ms
     windows = filled.store.answer(Question(CPU, end, end + 1, 1000, user))
     assert windows["count"].tolist() == [len(window.samples)]
     windows = filled.store.answer(Question(CPU, end - 1, end, 1000, user))
@@ -143,16 +143,16 @@ def test_a_range_includes_its_start_and_excludes_its_end(filled: Filled) -> None
 
 def test_an_unknown_user_and_a_core_that_is_not_there_have_no_values(filled: Filled) -> None:
     assert len(filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, "nobody", histograms=True))) == 0
-    assert len(filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, MACHINES[1].user_id, cores=1))) == 0
+    assert len(filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, HOSTS[1].user_id, cores=1))) == 0
 
 
 # Windows as the original's client sends them: mean and variance, nothing more.
 
-MACHINE = Machine("old-client")
+HOST = Host("old-client")
 
 
 def everything(quantity: Quantity = CPU, rate_ms: int = 5 * MINUTE_MS) -> Question:
-    return Question(quantity, START_MS, END_MS, rate_ms, MACHINE.user_id, histograms=True)
+    return Question(quantity, START_MS, END_MS, rate_ms, HOST.user_id, histograms=True)
 
 
 def in_memory_and_on_disk(place: Place, recording: Recording) -> Iterator[Store]:
@@ -170,7 +170,7 @@ def test_windows_without_histogram_count_as_approximated_and_keep_exact_moments(
     recording = Recording()
     for number in range(6):
         samples = random.random(10 + number)
-        recording.cpu(MACHINE, START_MS + number * MINUTE_MS, samples, [samples], detailed=number % 2 == 0)
+        recording.cpu(HOST, START_MS + number * MINUTE_MS, samples, [samples], detailed=number % 2 == 0)
     for store in in_memory_and_on_disk(place, recording):
         for rate_ms in (MINUTE_MS, 60 * MINUTE_MS):
             windows = store.answer(everything(rate_ms=rate_ms))
@@ -182,7 +182,7 @@ def test_windows_without_histogram_count_as_approximated_and_keep_exact_moments(
 
 def test_samples_all_alike_are_known_without_a_histogram(place: Place) -> None:
     recording = Recording()
-    recording.cpu(MACHINE, START_MS, np.full(100, 0.3), detailed=False)
+    recording.cpu(HOST, START_MS, np.full(100, 0.3), detailed=False)
     for store in in_memory_and_on_disk(place, recording):
         windows = store.answer(everything())
         assert windows["min"].tolist() == windows["max"].tolist() == pytest.approx([0.3], abs=1e-12)
@@ -191,8 +191,8 @@ def test_samples_all_alike_are_known_without_a_histogram(place: Place) -> None:
 
 def test_two_sizes_in_one_bucket_weigh_by_their_observations(place: Place) -> None:
     recording = Recording()
-    recording.cpu(MACHINE, START_MS + 100, np.array([0.9]))
-    recording.cpu(MACHINE, START_MS + 200, np.array([0.1, 0.2, 0.15, 0.1]))
+    recording.cpu(HOST, START_MS + 100, np.array([0.9]))
+    recording.cpu(HOST, START_MS + 200, np.array([0.1, 0.2, 0.15, 0.1]))
     raw = np.array([0.9, 0.1, 0.2, 0.15, 0.1])
     for store in in_memory_and_on_disk(place, recording):
         for rate_ms in (1000, 900_000, DAY_MS):
@@ -205,7 +205,7 @@ def test_a_late_window_joins_the_bucket_it_belongs_to(place: Place) -> None:
     recording = Recording()
     store = place.open()
     for last, day in enumerate((0, 1, 2, 0, 1), 1):
-        report = recording.cpu(MACHINE, START_MS + day * DAY_MS + last, np.array([day / 4, last / 8]))
+        report = recording.cpu(HOST, START_MS + day * DAY_MS + last, np.array([day / 4, last / 8]))
         store.add(last, [report])
         store.flush()
         for rate_ms in (900_000, DAY_MS):
@@ -219,7 +219,7 @@ def test_a_late_window_joins_the_bucket_it_belongs_to(place: Place) -> None:
 def test_different_counts_of_a_reports_members_are_kept_apart(place: Place) -> None:
     recording = Recording()
     samples = {"load1": np.array([1.0, 2.0]), "load5": np.array([3.0]), "load15": np.array([1.0, 5.0, 9.0])}
-    recording.other(MACHINE, START_MS, Load, samples)
+    recording.other(HOST, START_MS, Load, samples)
     for store in in_memory_and_on_disk(place, recording):
         for quantity in Load.quantities:
             windows = store.answer(everything(quantity))
@@ -229,7 +229,7 @@ def test_different_counts_of_a_reports_members_are_kept_apart(place: Place) -> N
 
 def test_buckets_may_begin_at_any_moments(filled: Filled) -> None:
     def group_of(window: Window) -> str | None:
-        return window.machine.user_id if window.core is None else None
+        return window.host.user_id if window.core is None else None
 
     days = range(START_MS // DAY_MS * DAY_MS + 2 * DAY_MS - 30 * MINUTE_MS, END_MS, DAY_MS)
     for start_ms, more in product((START_MS, START_MS + 3 * MINUTE_MS + 1), ((), days)):
@@ -244,8 +244,8 @@ def test_buckets_may_begin_at_any_moments(filled: Filled) -> None:
         assert_quantiles(windows, CPU, dict(sorted(expected.items())))
 
 
-def test_some_machines_of_the_fleet_are_answered_core_by_core(filled: Filled) -> None:
-    users = frozenset(machine.user_id for machine in MACHINES[:2])
+def test_some_hosts_of_the_fleet_are_answered_core_by_core(filled: Filled) -> None:
+    users = frozenset(host.user_id for host in HOSTS[:2])
     question = Question(CPU, START_MS, END_MS, DAY_MS, by="user", cores="each", users=users)
     windows = filled.store.answer(question)
     assert set(windows["user"].astype("str")) == users

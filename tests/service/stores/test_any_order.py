@@ -13,11 +13,11 @@ from contract.metrics import Cpu, Memory
 from contract.report import Report
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
-from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Host, Recording, Window, assert_quantiles, assert_same_moments
 from tests.support.stores import Place
 
 T0_MS = 1_717_200_000_000 // DAY_MS * DAY_MS
-MACHINES = (Machine("a", "Linux", "12"), Machine("b", "Windows", "11"))
+HOSTS = (Host("a", "Linux", "12"), Host("b", "Windows", "11"))
 # Few values, so that windows meet in buckets, and edges of buckets meet the edges of ranges.
 MOMENTS = st.builds(
     lambda hours, minutes, ms: T0_MS + hours * HOUR_MS + minutes * 60_000 + ms,
@@ -38,18 +38,16 @@ class AnyOrder(RuleBasedStateMachine):
         self.journal: list[Report] = []
 
     @rule(
-        windows=st.lists(
-            st.tuples(st.sampled_from(MACHINES), MOMENTS, SHARES, st.integers(0, 3)), min_size=1, max_size=4
-        )
+        windows=st.lists(st.tuples(st.sampled_from(HOSTS), MOMENTS, SHARES, st.integers(0, 3)), min_size=1, max_size=4)
     )
-    def add(self, windows: list[tuple[Machine, int, np.ndarray, int]]) -> None:
+    def add(self, windows: list[tuple[Host, int, np.ndarray, int]]) -> None:
         """Reports that are new; that is the caller's duty."""
         taken = {(report.user_id, report.end_timestamp) for report in self.journal}
         reports = []
-        for machine, end, samples, cores in windows:
-            if (machine.user_id, end) not in taken:
-                taken.add((machine.user_id, end))
-                reports.append(self.recording.cpu(machine, end, samples, [samples] * cores))
+        for host, end, samples, cores in windows:
+            if (host.user_id, end) not in taken:
+                taken.add((host.user_id, end))
+                reports.append(self.recording.cpu(host, end, samples, [samples] * cores))
         if reports:
             self.journal += reports
             self.store.add(len(self.journal), reports)
@@ -59,7 +57,7 @@ class AnyOrder(RuleBasedStateMachine):
     def add_and_flush_often(self, end: int, samples: np.ndarray) -> None:
         """Makes enough small runs to be merged."""
         for step in range(4):
-            self.add([(MACHINES[step % 2], end + step * 10, samples, 1)])
+            self.add([(HOSTS[step % 2], end + step * 10, samples, 1)])
             self.store.flush()
 
     @rule()
@@ -86,22 +84,22 @@ class AnyOrder(RuleBasedStateMachine):
         if self.journal[flushed:]:
             self.store.add(len(self.journal), self.journal[flushed:])
 
-    @rule(start=MOMENTS, end=MOMENTS, rate_ms=RATES_MS, machine=st.sampled_from(MACHINES), core=st.integers(-1, 2))
-    def ask_one(self, start: int, end: int, rate_ms: int, machine: Machine, core: int) -> None:
+    @rule(start=MOMENTS, end=MOMENTS, rate_ms=RATES_MS, host=st.sampled_from(HOSTS), core=st.integers(-1, 2))
+    def ask_one(self, start: int, end: int, rate_ms: int, host: Host, core: int) -> None:
         wanted = None if core < 0 else core
         name = "" if core < 0 else str(core)
         expected = self.recording.buckets(
-            CPU, start, end, rate_ms, lambda one: name if (one.machine, one.core) == (machine, wanted) else None
+            CPU, start, end, rate_ms, lambda one: name if (one.host, one.core) == (host, wanted) else None
         )
         self._compare(
-            Question(CPU, start, end, rate_ms, machine.user_id, "whole" if core < 0 else core, histograms=True),
+            Question(CPU, start, end, rate_ms, host.user_id, "whole" if core < 0 else core, histograms=True),
             expected,
         )
 
     @rule(start=MOMENTS, end=MOMENTS, rate_ms=RATES_MS)
     def ask_fleet(self, start: int, end: int, rate_ms: int) -> None:
         def group_of(one: Window) -> str | None:
-            return one.machine.user_id if one.core is None else None
+            return one.host.user_id if one.core is None else None
 
         expected = self.recording.buckets(CPU, start, end, rate_ms, group_of)
         self._compare(Question(CPU, start, end, rate_ms, by="user", histograms=True), expected)

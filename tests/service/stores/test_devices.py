@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from contract.devices import LISTED, MAX_DEVICES, with_names
 from contract.metrics import QUANTITIES, Disks, Interfaces, type_name
 from contract.report import Report
-from service.stores.base import Machine, Question, Store
+from service.stores.base import Host, Question, Store
 from tests.support.devices import START_MS, disks, interfaces, report
 from tests.support.stores import Place
 
@@ -111,7 +111,7 @@ def test_series_of_devices_count_where_series_are_bounded(place: Place) -> None:
     store.close()
 
 
-def test_a_machine_that_is_forgotten_begins_without_names(place: Place) -> None:
+def test_a_host_that_is_forgotten_begins_without_names(place: Place) -> None:
     store = place.open()
     store.add(1, [WINDOWS[0]])
     store.flush()
@@ -140,9 +140,7 @@ def test_rollups_that_another_store_made_come_to_the_same_names(place: Place) ->
     store.add(2, [report(400, disks(sda=1.0), user="b")])
     store.flush()
     devices = {**store.devices_of("a"), "DISKS": known | {"sda": other}}
-    store.add_rollups(
-        buckets._replace(names=names), [Machine("b", "Linux", "12", 1, START_MS, last_ms, devices=devices)]
-    )
+    store.add_rollups(buckets._replace(names=names), [Host("b", "Linux", "12", 1, START_MS, last_ms, devices=devices)])
     assert store.devices_of("b")["DISKS"] == known
     question = Question(QUANTITIES["disks.busy"], START_MS, last_ms, tier_ms, "b", known["sda"])
     assert store.answer(question)["mean"].tolist() == [pytest.approx(0.5)]

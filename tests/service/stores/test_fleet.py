@@ -1,4 +1,4 @@
-"""What a store answers of all machines together, or of groups of them."""
+"""What a store answers of all hosts together, or of groups of them."""
 
 import functools
 from collections.abc import Callable
@@ -22,26 +22,26 @@ from service.stores.cells import Cell
 from service.stores.systems import NOT_RECORDED
 from tests.service.stores.conftest import Filled
 from tests.support.five_weeks import END_MS, START_MS
-from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Host, Recording, Window, assert_quantiles, assert_same_moments
 from tests.support.stores import EmbeddedPlace, Place
 
-GROUPINGS: dict[Grouping | None, Callable[[Machine], str]] = {
+GROUPINGS: dict[Grouping | None, Callable[[Host], str]] = {
     None: lambda _: "",
-    "user": lambda machine: machine.user_id,
-    "os_type": lambda machine: machine.os_type,
-    "os_version": lambda machine: machine.os_version,
+    "user": lambda host: host.user_id,
+    "os_type": lambda host: host.os_type,
+    "os_version": lambda host: host.os_version,
 }
 
 
 @functools.cache  # the same for each store, in each state
 def buckets(recording: Recording, quantity: Quantity, start: int, end: int, rate_ms: int, by: Grouping | None) -> Any:
     def group_of(window: Window) -> str | None:
-        return GROUPINGS[by](window.machine) if window.core is None else None
+        return GROUPINGS[by](window.host) if window.core is None else None
 
     return recording.buckets(quantity, start, end, rate_ms, group_of)
 
 
-def test_a_group_is_all_its_machines_together(filled: Filled) -> None:
+def test_a_group_is_all_its_hosts_together(filled: Filled) -> None:
     start, end = START_MS + 123_457, END_MS - 3 * DAY_MS - 1
     quantities = (CPU, QUANTITIES["disk.written_bytes"])
     for by, quantity, rate in product(GROUPINGS, quantities, ("1m", "1h", "1w")):
@@ -104,7 +104,7 @@ def upgraded(name: str, at: int, windows: int = 12, first_ms: int = START_MS) ->
     recording = Recording()
     for place in range(windows):
         version, load = ("20.04", 0.2) if place < at else ("22.04", 0.6)
-        recording.cpu(Machine(name, "Linux", version), first_ms + place * MINUTE_MS, np.array([load]))
+        recording.cpu(Host(name, "Linux", version), first_ms + place * MINUTE_MS, np.array([load]))
     return recording
 
 
@@ -158,13 +158,13 @@ def test_groups_may_be_told_apart_by_user(place: Place) -> None:
     store.close()
 
 
-def test_windows_of_machines_say_how_many_cores_each_had_at_the_time(place: Place) -> None:
+def test_windows_of_hosts_say_how_many_cores_each_had_at_the_time(place: Place) -> None:
     recording = Recording()
     for minute in range(0, 240, 60):
         load, cores = (0.8, 4) if minute < 120 else (0.4, 8)
         end_ms = START_MS + (minute + 30) * MINUTE_MS
-        recording.cpu(Machine("grown", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
-        recording.cpu(Machine("small", "Linux", "1"), end_ms, np.full(9, 0.5), [np.full(9, 0.5)] * 2)
+        recording.cpu(Host("grown", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Host("small", "Linux", "1"), end_ms, np.full(9, 0.5), [np.full(9, 0.5)] * 2)
     store = place.open()
     store.add(1, recording.reports)
     question = Question(CPU, START_MS, START_MS + 4 * HOUR_MS, HOUR_MS, by="user")
@@ -173,13 +173,13 @@ def test_windows_of_machines_say_how_many_cores_each_had_at_the_time(place: Plac
     store.close()
 
 
-def test_a_machine_whose_system_changes_all_the_time_is_still_answered(place: Place) -> None:
+def test_a_host_whose_system_changes_all_the_time_is_still_answered(place: Place) -> None:
     """Two hosts with one id: what was long ago is not recorded."""
     store = place.open()
     for number in range(1, 201):
         recording = Recording()
-        machine = Machine("twins", "Linux", "12" if number % 2 else "13")
-        recording.cpu(machine, START_MS + number * 1000, np.array([0.5]))
+        host = Host("twins", "Linux", "12" if number % 2 else "13")
+        recording.cpu(host, START_MS + number * 1000, np.array([0.5]))
         store.add(number, recording.reports)
     found = versions(store, DAY_MS)
     assert {name: count for (name, _), (count, _) in found.items()} == {"12": 32, "13": 32, NOT_RECORDED: 136}
@@ -187,12 +187,12 @@ def test_a_machine_whose_system_changes_all_the_time_is_still_answered(place: Pl
 
 
 def test_a_fleet_of_hundreds_is_answered_exactly(place: Place) -> None:
-    """More machines than a query names one by one."""
+    """More hosts than a query names one by one."""
     random = np.random.default_rng(11)
     recording = Recording()
     for number in range(600):
         for end in (START_MS + number, START_MS + DAY_MS - 7 * number):
-            recording.cpu(Machine(f"m{number:03}", "Linux", str(number % 7)), end, random.random(3))
+            recording.cpu(Host(f"m{number:03}", "Linux", str(number % 7)), end, random.random(3))
     store = place.open()
     store.add(700, recording.reports[:700])
     store.flush()
@@ -206,7 +206,7 @@ def test_a_fleet_of_hundreds_is_answered_exactly(place: Place) -> None:
                 START_MS,
                 END_MS,
                 rate_ms,
-                lambda window, of=group_of: of(window.machine),  # type: ignore[misc]
+                lambda window, of=group_of: of(window.host),  # type: ignore[misc]
             )
             assert_same_moments(windows, expected)
             assert_quantiles(windows, CPU, expected)
@@ -224,7 +224,7 @@ def test_late_windows_in_memory_count_wherever_a_range_begins_and_ends(
     for number in range(200):
         late = int(random.integers(6 * HOUR_MS)) if number % 5 == 0 else 0
         end = START_MS + 6 * HOUR_MS + 7_001 * number - late
-        recording.cpu(Machine(f"m{number % 9}", "Linux", "12"), end, random.random(3))
+        recording.cpu(Host(f"m{number % 9}", "Linux", "12"), end, random.random(3))
         store.add(number + 1, recording.reports[-1:])
         if number not in (60, 130, 199):
             continue
@@ -242,13 +242,13 @@ def test_late_windows_in_memory_count_wherever_a_range_begins_and_ends(
 
 
 def test_late_windows_in_memory_are_merged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often all machines are asked for, though every piece in memory reaches beyond the range."""
+    """However often all hosts are asked for, though every piece in memory reaches beyond the range."""
     monkeypatch.setattr(memtable, "_CHUNK", 8)
     store, recording = EmbeddedPlace(tmp_path / "store").open(), Recording()
     day = START_MS // DAY_MS * DAY_MS
     for number in range(64):
         end = day + (number % 2) * DAY_MS + 1_000 * number
-        recording.cpu(Machine(f"m{number}", "Linux", "12"), end, np.array([0.5, 0.25]))
+        recording.cpu(Host(f"m{number}", "Linux", "12"), end, np.array([0.5, 0.25]))
         store.add(number + 1, recording.reports[-1:])
     question = Question(CPU, day + DAY_MS, day + 2 * DAY_MS, 900_000)
     once = store.answer(question)
@@ -260,15 +260,15 @@ def test_late_windows_in_memory_are_merged_once(tmp_path: Path, monkeypatch: pyt
     store.close()
 
 
-def test_machines_weigh_by_the_cores_of_their_time_in_buckets_of_any_width(place: Place) -> None:
-    """3.2 cores of 4, then of 8, beside a machine of 4 at 10 %: 72 of 200 core-days in 20 days."""
+def test_hosts_weigh_by_the_cores_of_their_time_in_buckets_of_any_width(place: Place) -> None:
+    """3.2 cores of 4, then of 8, beside a host of 4 at 10 %: 72 of 200 core-days in 20 days."""
     first_ms = START_MS // DAY_MS * DAY_MS + 3 * DAY_MS
     recording = Recording()
     for hour in range(0, 20 * 24, 6):
         load, cores = (0.8, 4) if hour < 240 else (0.4, 8)
         end_ms = first_ms + hour * HOUR_MS + HOUR_MS // 2
-        recording.cpu(Machine("x", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
-        recording.cpu(Machine("y", "Linux", "1"), end_ms, np.full(9, 0.1), [np.full(9, 0.1)] * 4)
+        recording.cpu(Host("x", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Host("y", "Linux", "1"), end_ms, np.full(9, 0.1), [np.full(9, 0.1)] * 4)
     store = place.open()
     store.add(1, recording.reports)
     store.flush()

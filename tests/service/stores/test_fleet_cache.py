@@ -16,7 +16,7 @@ from service.stores.base import Question, Store
 from service.stores.cells import BINS, bins_of
 from tests.service.stores.conftest import Filled
 from tests.support.five_weeks import END_MS, START_MS
-from tests.support.recordings import CPU, Machine, Recording
+from tests.support.recordings import CPU, Host, Recording
 from tests.support.stores import Place
 
 STEP_MS = 5 * MINUTE_MS
@@ -100,7 +100,7 @@ def test_no_more_is_kept_than_there_may_be(place: Place, monkeypatch: pytest.Mon
     store = place.open()
     draw = random.Random(6)
     store.add(200, [_report(draw, f"m{number % 8}") for number in range(200)])
-    few = 12 * 8 * totals._BYTES_A_MACHINE
+    few = 12 * 8 * totals._BYTES_A_HOST
     monkeypatch.setattr(totals, "MAX_BYTES", few)
     cache = FleetCache(store)
     for hours in range(4):
@@ -156,6 +156,6 @@ def _report(draw: random.Random, user: str) -> Report:
     recording = Recording()
     end_ms = START_MS + draw.randrange(4 * HOUR_MS) // 1000 * 1000 + draw.randrange(1000)
     samples = np.array([draw.random() for _ in range(draw.randrange(1, 8))])
-    recording.cpu(Machine(user, "Linux", "1"), end_ms, samples)
+    recording.cpu(Host(user, "Linux", "1"), end_ms, samples)
     [report] = recording.reports
     return report

@@ -14,11 +14,11 @@ from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.stores.base import Key, Question, Store
 from service.stores.embedded.repair import repair
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.five_weeks import END_MS, MACHINES, START_MS, batches
+from tests.support.five_weeks import END_MS, HOSTS, START_MS, batches
 from tests.support.recordings import CPU, Recording
 from tests.support.stores import EmbeddedPlace, Place
 
-GONE = MACHINES[1].user_id
+GONE = HOSTS[1].user_id
 """It has a slash, a blank and quotes in its name, three cores and disks."""
 RATES = (1, MINUTE_MS, 5 * MINUTE_MS, HOUR_MS, DAY_MS)
 QUESTIONS: tuple[Callable[[int], Question], ...] = (
@@ -30,7 +30,7 @@ QUESTIONS: tuple[Callable[[int], Question], ...] = (
     lambda rate: Question(QUANTITIES["disk.written_bytes"], START_MS, END_MS, rate, by="user"),
     lambda rate: Question(CPU, START_MS, END_MS, rate, GONE),
     lambda rate: Question(CPU, START_MS, END_MS, rate, GONE, cores="each"),
-    lambda rate: Question(CPU, START_MS, END_MS, rate, MACHINES[0].user_id, cores="each"),
+    lambda rate: Question(CPU, START_MS, END_MS, rate, HOSTS[0].user_id, cores="each"),
 )
 
 
@@ -128,8 +128,8 @@ def test_one_that_was_never_there_is_forgotten_in_silence(place: Place) -> None:
 def test_everybody_can_be_forgotten(place: Place, recording: Recording) -> None:
     store = place.open()
     last = fill(store, recording.reports)
-    for machine in MACHINES:
-        store.forget(machine.user_id)
+    for host in HOSTS:
+        store.forget(host.user_id)
     compact(store)
     assert store.is_erased
     nobody = store.users()
@@ -160,7 +160,7 @@ def test_nothing_of_it_is_left_in_files_of_windows(folder: Path) -> None:
     files = sorted((folder / "raw").glob("*.parquet"))
     assert files
     users = {user for file in files for user in pq.read_table(file)["user_id"].to_pylist()}
-    assert users == {machine.user_id for machine in MACHINES} - {GONE}
+    assert users == {host.user_id for host in HOSTS} - {GONE}
     assert not any(GONE.encode() in file.read_bytes() for file in files)
 
 

@@ -9,8 +9,8 @@ from contract.metrics import TYPES, Cpu, Memory, Metric
 from contract.report import Report
 from service.stores.base import Key, Store
 from tests.service.stores.conftest import Filled
-from tests.support.five_weeks import MACHINES, START_MS
-from tests.support.recordings import Machine, Recording
+from tests.support.five_weeks import HOSTS, START_MS
+from tests.support.recordings import Host, Recording
 from tests.support.stores import Place
 
 
@@ -26,7 +26,7 @@ def test_every_stored_window_is_known_and_no_other(filled: Filled) -> None:
     keys = keys_of(filled.recording.reports)
     others = {
         Key(user, kind, end + off)
-        for user in (*(machine.user_id for machine in MACHINES), "nobody", "")
+        for user in (*(host.user_id for host in HOSTS), "nobody", "")
         for kind in TYPES
         for end in {key.end_ms for key in keys}
         for off in (-1, 0, 1)
@@ -48,22 +48,22 @@ def test_the_newest_window_of_each_stream_is_known(filled: Filled) -> None:
 
 def test_users_are_listed_by_name_with_what_they_said_last(filled: Filled) -> None:
     users = filled.store.users()
-    assert users["user_id"].tolist() == sorted(machine.user_id for machine in MACHINES)
-    for machine in MACHINES:
-        reports = [report for report in filled.recording.reports if report.user_id == machine.user_id]
-        row = users.set_index("user_id").loc[machine.user_id]
-        assert (row["os_type"], row["os_version"]) == (machine.os_type, machine.os_version)
+    assert users["user_id"].tolist() == sorted(host.user_id for host in HOSTS)
+    for host in HOSTS:
+        reports = [report for report in filled.recording.reports if report.user_id == host.user_id]
+        row = users.set_index("user_id").loc[host.user_id]
+        assert (row["os_type"], row["os_version"]) == (host.os_type, host.os_version)
         assert row["first_seen"] == pd.Timestamp(min(one.start_timestamp for one in reports), unit="ms", tz="UTC")
         assert row["last_seen"] == pd.Timestamp(max(one.end_timestamp for one in reports), unit="ms", tz="UTC")
-        assert filled.store.has_user(machine.user_id)
+        assert filled.store.has_user(host.user_id)
     assert not filled.store.has_user("nobody")
 
 
 def test_a_user_has_the_cores_of_its_newest_cpu_report(place: Place) -> None:
-    machine, recording, half = Machine("grown"), Recording(), np.array([0.5])
-    recording.cpu(machine, START_MS + 2000, half, [half] * 4)
-    recording.cpu(machine, START_MS + 1000, half, [half] * 2)  # late
-    recording.other(machine, START_MS + 3000, Memory, {"utilization": half})
+    host, recording, half = Host("grown"), Recording(), np.array([0.5])
+    recording.cpu(host, START_MS + 2000, half, [half] * 4)
+    recording.cpu(host, START_MS + 1000, half, [half] * 2)  # late
+    recording.other(host, START_MS + 3000, Memory, {"utilization": half})
     store = place.open()
     store.add(3, recording.reports)
     assert store.users()["cores"].tolist() == [4]
@@ -87,7 +87,7 @@ def test_a_new_store_knows_nobody(place: Place) -> None:
 def test_flushed_is_the_offset_of_what_is_on_disk(place: Place) -> None:
     recording = Recording()
     for number in range(4):
-        recording.cpu(Machine("one"), START_MS + number, np.array([0.5]))
+        recording.cpu(Host("one"), START_MS + number, np.array([0.5]))
     store = place.open()
     store.add(2, recording.reports[:2])
     assert store.flushed == 0

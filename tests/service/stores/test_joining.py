@@ -59,7 +59,7 @@ def test_what_is_known_of_a_user_is_written() -> None:
     assert UserCatalog(index).user(index.users["one"], {}).core_numbers == [0, 1, 2]
 
 
-def test_a_machine_that_joins_is_in_the_next_answer_of_each_machine() -> None:
+def test_a_host_that_joins_is_in_the_next_answer_of_each_host() -> None:
     index = SeriesIndex()
     question = Question(quantity=CPU, start_ms=0, end_ms=DAY_MS, rate_ms=1000, by="user")
     for number, name in enumerate(("web-2", "web-1", "web-3"), 1):
@@ -71,7 +71,7 @@ def test_a_machine_that_joins_is_in_the_next_answer_of_each_machine() -> None:
         assert len(chosen.bounded) == number + 1
     later = Question(quantity=CPU, start_ms=DAY_MS, end_ms=2 * DAY_MS, rate_ms=1000, by="user", histograms=True)
     again = select(index, later)
-    assert again.question is later, "what is kept of machines is of no range"
+    assert again.question is later, "what is kept of hosts is of no range"
     assert again.labels is chosen.labels and again.rank.tolist() == [1, 0, 2]
     index.of_name("web-1", CPU.name, 0)
     assert select(index, Question(quantity=CPU, start_ms=0, end_ms=1, rate_ms=1, by="user", cores="each")).labels[

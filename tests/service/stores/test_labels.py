@@ -8,7 +8,7 @@ from contract.report import Report
 from contract.selectors import NOT_LABELLED
 from service.stores.base import Question, Store
 from tests.support.five_weeks import START_MS
-from tests.support.recordings import CPU, Machine, Recording
+from tests.support.recordings import CPU, Host, Recording
 from tests.support.stores import Place
 
 MINUTE_MS = 60_000
@@ -18,7 +18,7 @@ ROLES = {"a": "web", "b": "web", "c": "db"}
 def report(user: str, minute: int, load: float = 0.5, labels: dict[str, str] | None = None) -> Report:
     """A window of one sample; without `labels` as one who knows of none sends it."""
     recording = Recording()
-    recording.cpu(Machine(user, "Linux", "12"), START_MS + minute * MINUTE_MS, np.array([load]))
+    recording.cpu(Host(user, "Linux", "12"), START_MS + minute * MINUTE_MS, np.array([load]))
     (made,) = recording.reports
     return made if labels is None else replace(made, labels=labels)
 

@@ -22,7 +22,7 @@ HOSTS = 7
 
 
 def reports(count: int, seed: int = 0) -> list[Report]:
-    """Of some hosts, in no order of time; machines have up to four cores, which may change."""
+    """Of some hosts, in no order of time; hosts have up to four cores, which may change."""
     draw = random.Random(seed)
     ends = [1_000_000 + number for number in range(count)]
     draw.shuffle(ends)
@@ -103,7 +103,7 @@ def test_what_is_found_has_every_column() -> None:
     assert math.isnan(batch["minimum"].to_pylist()[0])
 
 
-def test_all_machines_together_are_merged_once_and_right(filled: tuple[Memtable, SeriesIndex]) -> None:
+def test_all_hosts_together_are_merged_once_and_right(filled: tuple[Memtable, SeriesIndex]) -> None:
     memtable, index = filled
     series, _ = index.of_hosts("cpu.utilization") if len(index) else (np.array([1]), None)
     expected: dict[int, list[float]] = {}

@@ -80,7 +80,7 @@ def test_minutes_are_told_of_windows_while_these_are_kept(open_at: OpenAt) -> No
     store.flush()
     found = store.who(UseQuestion(START + 90_000, START + HOUR_MS + 30_000, user_id="a", rate_ms=MINUTE_MS))
     assert [one.start_ms for one in found.buckets] == [START + 2 * place * MINUTE_MS for place in range(1, 31)]
-    assert (found.machines, found.seconds) == (1, 30 * 60.0)
+    assert (found.hosts, found.seconds) == (1, 30 * 60.0)
 
 
 @moments
@@ -96,12 +96,12 @@ def test_a_window_that_comes_late_counts_once(open_at: OpenAt, now_ms: int) -> N
     assert next(one for one in found.top if one.name == "late").cpu_s == pytest.approx(18.0)
 
 
-def test_only_machines_that_are_covered_are_asked(open_at: OpenAt) -> None:
+def test_only_hosts_that_are_covered_are_asked(open_at: OpenAt) -> None:
     store = open_at(MOMENTS["an hour later"])
     truth = fill(store)
     for _ in range(2):
         found = store.who(UseQuestion(START, START + DAY_MS, covers=lambda user: user == "b", top=len(NAMES)))
-        assert found.machines == 1
+        assert found.hosts == 1
         assert found.busy_s == pytest.approx(sum(truth["b"].values()) + WINDOWS * 0.01)
         store.flush()
 

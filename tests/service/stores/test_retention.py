@@ -8,7 +8,7 @@ import pytest
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.recordings import CPU, Machine, Recording, times_of
+from tests.support.recordings import CPU, Host, Recording, times_of
 
 NOW_MS = 1_760_000_000_000 // DAY_MS * DAY_MS
 OLD_MS, NEW_MS = NOW_MS - 10 * DAY_MS, NOW_MS - HOUR_MS
@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> EmbeddedStore:
     store = EmbeddedStore(tmp_path, retention=RETENTION)
     for offset, end_ms in enumerate((OLD_MS, NEW_MS), 1):
         recording = Recording()
-        recording.cpu(Machine("one"), end_ms, np.array([0.25, 0.75]))
+        recording.cpu(Host("one"), end_ms, np.array([0.25, 0.75]))
         store.add(offset, recording.reports)
         store.flush()
     return store

@@ -12,7 +12,7 @@ NAMED = NAMES[:9]
 
 
 def parts() -> list[UseTables]:
-    """An hour and a half of two machines, three minutes at a time."""
+    """An hour and a half of two hosts, three minutes at a time."""
     found = []
     for minute in range(0, 90, 3):
         entries = []

@@ -99,16 +99,16 @@ export async function getPicture(path, signal) {
 /** The pattern, as the service reads them, that stands for exactly this text. */
 export const exactly = (text) => text.replace(/[[*?]/g, (one) => `[${one}]`);
 
-/** Whether a browser can ask about a machine: it takes these two for steps in a path, whatever the escape. */
+/** Whether a browser can ask about a host: it takes these two for steps in a path, whatever the escape. */
 export const hasAddress = (id) => id !== "." && id !== "..";
 
 /** A text as a segment of a path; throws where it has none: `agents/../settings` would be the whole fleet's. */
 export function segment(id) {
-  if (!hasAddress(id)) throw new ServiceError(`A browser cannot ask about a machine that is called ${id}; loadlens-analytics and loadlens-service agents can.`);
+  if (!hasAddress(id)) throw new ServiceError(`A browser cannot ask about a host that is called ${id}; loadlens-analytics and loadlens-service agents can.`);
   return encodeURIComponent(id);
 }
 
-/** What is known of a machine, or undefined: the first behind the last name that comes before it. */
+/** What is known of a host, or undefined: the first behind the last name that comes before it. */
 export async function getUser(id, signal) {
   const characters = [...id], last = characters.pop().codePointAt(0);
   const before = characters.join("") + String.fromCodePoint(last - 1, 0x10ffff);
@@ -118,19 +118,19 @@ export async function getUser(id, signal) {
 
 const MOST_NAMES = 1000;
 
-/** The first names of machines, or of those with a label, to choose from, and whether they are all there are. */
+/** The first names of hosts, or of those with a label, to choose from, and whether they are all there are. */
 export async function getNames(signal, label = "") {
   const { users, next } = await getJson(address("/api/v1/users", { label, limit: MOST_NAMES }), signal);
   return { names: users.map((one) => one.user_id), all: next === null };
 }
 
-/** Those of some machines that have a label. */
+/** Those of some hosts that have a label. */
 export async function getLabelled(names, label, signal) {
   const { users } = await getJson(address("/api/v1/users", { user: names.map(exactly), label }), signal);
   return users.map((one) => one.user_id);
 }
 
-/** How many of the first machines have each value of each label, to choose from. */
+/** How many of the first hosts have each value of each label, to choose from. */
 export async function getLabels(signal) {
   const { users } = await getJson(address("/api/v1/users", { limit: MOST_NAMES }), signal);
   const known = {};

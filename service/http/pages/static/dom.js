@@ -1,4 +1,4 @@
-// Elements from data. Texts only ever become text nodes: no name of a machine is read as markup.
+// Elements from data. Texts only ever become text nodes: no name of a host is read as markup.
 
 /** An element; `attributes` may hold listeners (`onclick`), `class`, booleans and data attributes. */
 export function h(tag, attributes = {}, ...children) {
@@ -20,7 +20,7 @@ export function fill(node, ...children) {
   return node;
 }
 
-/** The name of a machine: isolated, so that its direction of writing changes nothing around it. */
+/** The name of a host: isolated, so that its direction of writing changes nothing around it. */
 export const name = (text) => h("bdi", {}, text);
 
 /**
@@ -46,7 +46,7 @@ export function table(caption, columns, rows, { sort = null, captionHidden = fal
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, place) => h("td", { class: kind(columns[place]) }, cell ?? "")))))));
 }
 
-/** Badges for words such as the states of a machine. */
+/** Badges for words such as the states of a host. */
 export const badges = (words) => words.flatMap((word, place) => [place ? " " : null, h("span", { class: `badge ${word}` }, word)]);
 
 /** The value of a CSS variable, for what is drawn on a canvas. */

@@ -13,7 +13,7 @@ export function keys(acts) {
     ["g l", "Go to alerts", () => acts.go("/alerts")],
     ["g a", "Go to agents", () => acts.go("/agents")],
     ["g r", "Go to reports", () => acts.go("/reports")],
-    ["/", "Search machines", acts.search],
+    ["/", "Search hosts", acts.search],
     ["←", "Earlier, by half the range", () => acts.shift(-0.5), "ArrowLeft"],
     ["→", "Later, by half the range", () => acts.shift(0.5), "ArrowRight"],
     ["-", "Zoom out", () => acts.zoom(2)],
@@ -30,7 +30,7 @@ export function keys(acts) {
     if (dialog.open) return dialog.close();
     fill(dialog, h("h2", { id: "keys-title" }, "Keys"),
       h("dl", { class: "pairs" }, list.map(([key, text]) => [h("dt", {}, key.split(" ").map((one) => h("kbd", {}, one))), h("dd", {}, text)])),
-      h("p", { class: "quiet" }, "In a heat map: arrows move (with Shift ten at a time), Enter opens the machine, Space selects it. Drag along time in any chart to zoom; the browser's Back returns."),
+      h("p", { class: "quiet" }, "In a heat map: arrows move (with Shift ten at a time), Enter opens the host, Space selects it. Drag along time in any chart to zoom; the browser's Back returns."),
       h("form", { method: "dialog" }, h("button", {}, "Close")));
     return dialog.showModal();
   };

@@ -177,7 +177,7 @@ export function lineChart(container, options) {
   };
 }
 
-/** Places of values that no line reaches, as those beside them are missing: dots. A machine's first minutes are one. */
+/** Places of values that no line reaches, as those beside them are missing: dots. A host's first minutes are one. */
 function alone(u, number, all) {
   if (all) return null;
   const values = u.data[number], found = [];

@@ -8,8 +8,8 @@ const QUIET_MS = 60_000;
 const MOST_USERS = 20;
 
 /**
- * Calls `fresh(report)` when reports of `users` come in, at most every five seconds (those of one machine every second), and once a minute without any. `state(text)`
- * is told how the connection is. Of a large fleet some machines set the pace: the stream of all would only be thrown away.
+ * Calls `fresh(report)` when reports of `users` come in, at most every five seconds (those of one host every second), and once a minute without any. `state(text)`
+ * is told how the connection is. Of a large fleet some hosts set the pace: the stream of all would only be thrown away.
  */
 export function follow({ users = [], fields = "user_id,end_timestamp" }, fresh, state) {
   const search = new URLSearchParams({ fields });

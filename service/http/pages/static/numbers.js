@@ -23,7 +23,7 @@ export function difference(value) {
 
 export const whole = (value) => Math.round(value).toLocaleString("en-US");
 
-/** How many there are of something: `1 machine`, `2 machines`. */
+/** How many there are of something: `1 host`, `2 hosts`. */
 export const plural = (number, thing, things = `${thing}s`) => `${whole(number)} ${number === 1 ? thing : things}`;
 
 const BINS = 64;

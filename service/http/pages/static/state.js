@@ -26,7 +26,7 @@ export function link(path, changes = {}) {
   return BASE + path + changed(kept, changes);
 }
 
-/** The address of a machine's view. */
+/** The address of a host's view. */
 export const hostLink = (id) => link("/host", { id });
 
 /** Goes to an address of the page. */

@@ -21,8 +21,8 @@ from service.journal.journal import Journal
 from service.stores.base import Question, Store
 from service.stores.embedded.store import EmbeddedStore
 from tests.support import process_uses
-from tests.support.five_weeks import END_MS, MACHINES, START_MS, batches, record
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
+from tests.support.five_weeks import END_MS, HOSTS, START_MS, batches, record
+from tests.support.recordings import CPU, Host, Recording, assert_quantiles, assert_same_moments, times_of
 from tests.support.running import ROOT, wait_until
 
 pytestmark = pytest.mark.slow
@@ -54,16 +54,14 @@ def assert_holds(store: Store, recording: Recording) -> None:
         for rate_ms in (1000, 300_000, HOUR_MS, DAY_MS):
             windows = store.answer(Question(quantity, BEGIN_MS, UNTIL_MS, rate_ms, by="user", histograms=True))
             expected = recording.buckets(
-                quantity, BEGIN_MS, UNTIL_MS, rate_ms, lambda one: one.machine.user_id if one.core is None else None
+                quantity, BEGIN_MS, UNTIL_MS, rate_ms, lambda one: one.host.user_id if one.core is None else None
             )
             assert_same_moments(windows, expected)
             assert_quantiles(windows, quantity, expected)
-    for machine in {one.machine for one in recording.windows}:
-        windows = store.answer(
-            Question(CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, machine.user_id, cores="each", histograms=True)
-        )
+    for host in {one.host for one in recording.windows}:
+        windows = store.answer(Question(CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, host.user_id, cores="each", histograms=True))
         expected = recording.buckets(
-            CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, lambda one, machine=machine: _core(one.machine == machine, one.core)
+            CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, lambda one, host=host: _core(one.host == host, one.core)
         )
         assert_same_moments(windows, expected)
         assert_quantiles(windows, CPU, expected)
@@ -144,8 +142,8 @@ def test_a_day_that_is_there_in_part_is_made_whole_and_other_windows_stay(
     # Some of the same windows, and some that only the target has: on days of the source and after them.
     own = Recording()
     for place in range(20):
-        own.cpu(MACHINES[0], START_MS + place * DAY_MS // 2 + 77, np.full(3, place / 20))
-        own.cpu(Machine("only here"), END_MS + place * HOUR_MS, np.full(3, place / 20))
+        own.cpu(HOSTS[0], START_MS + place * DAY_MS // 2 + 77, np.full(3, place / 20))
+        own.cpu(Host("only here"), END_MS + place * HOUR_MS, np.full(3, place / 20))
     store.add(40, [*recording.reports[::3], *own.reports])
     store.close()
     assert copy(source, target) == 0
@@ -160,7 +158,7 @@ def test_windows_of_the_original_client_stay_approximations(tmp_path: Path) -> N
     recording = Recording()
     for place in range(5):
         cores = [np.array([0.1, 0.3]), np.array([0.2, 0.2])]
-        recording.cpu(Machine("original"), START_MS + place * 1000, np.array([0.2, 0.4]), cores, detailed=False)
+        recording.cpu(Host("original"), START_MS + place * 1000, np.array([0.2, 0.4]), cores, detailed=False)
     fill(tmp_path / "source", recording, flushes=1)
     assert copy(tmp_path / "source", tmp_path / "target") == 0
     copied = EmbeddedStore(tmp_path / "target", "256MB")
@@ -180,10 +178,10 @@ def expired(tmp_path: Path) -> tuple[Path, Recording]:
     random = np.random.default_rng(5)
     store = EmbeddedStore(tmp_path / "source", "256MB", KEPT)
     for day in range(20):
-        for machine in (Machine("one"), Machine("two", "Windows", "11")):
+        for host in (Host("one"), Host("two", "Windows", "11")):
             for place in range(6):
                 end = START_MS + day * DAY_MS + place * 4000
-                recording.cpu(machine, end, random.random(3), [random.random(3), random.random(3)])
+                recording.cpu(host, end, random.random(3), [random.random(3), random.random(3)])
         store.add(len(recording.reports), recording.reports[-12:])
         store.flush()
     store.expire(START_MS + 20 * DAY_MS)
@@ -230,7 +228,7 @@ def test_a_difference_is_named_and_is_a_failure(
     target = EmbeddedStore(tmp_path / "target", "256MB")
     # On a day of which the source has rollups only: nobody can tell which of its windows this is.
     other = Recording()
-    other.cpu(Machine("one"), START_MS + 3 * DAY_MS, np.array([0.5]))
+    other.cpu(Host("one"), START_MS + 3 * DAY_MS, np.array([0.5]))
     target.add(1, other.reports)
     target.close()
     assert copy(source, tmp_path / "target") == 1
@@ -346,7 +344,7 @@ def test_the_same_folder_under_two_names_is_refused(source: Path, capsys: pytest
 def test_memory_is_bounded_by_the_page(source: Path) -> None:
     store = EmbeddedStore(source)
     store.page_rows = 64
-    users = [machine.user_id for machine in MACHINES]
+    users = [host.user_id for host in HOSTS]
     pages = [sum(map(windows_of, page)) for page in store.reports(users, BEGIN_MS, UNTIL_MS)]
     store.close()
     assert sum(pages) > 20 * 64

@@ -39,7 +39,7 @@ from tests.support import process_uses
 from tests.support.five_weeks import START_MS
 from tests.support.influx_proxy import InfluxProxy, Request
 from tests.support.influxd import RunningInflux, need
-from tests.support.recordings import CPU, Machine, Recording
+from tests.support.recordings import CPU, Host, Recording
 from tests.support.reports import post, small
 from tests.support.running import ROOT, RunningService, wait_until
 
@@ -59,7 +59,7 @@ def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInflux]:
 
 
 def opened(influx: RunningInflux, database: str, folder: Path) -> InfluxStore:
-    """The store of a database, as a service on another machine sees it."""
+    """The store of a database, as a service on another host sees it."""
     return InfluxStore(Address.parse(influx.address(database)), Credentials(), folder)
 
 
@@ -196,7 +196,7 @@ def write_original(influx: RunningInflux, database: str) -> None:
 
 
 def original_fields(influx: RunningInflux, database: str) -> list[list[object]]:
-    """The original's fields of all points of machines, with their times."""
+    """The original's fields of all points of hosts, with their times."""
     (series,) = influx.query(f'SELECT {", ".join(FIELDS)} FROM "measurements"', database)
     values: list[list[object]] = series["values"]
     return values
@@ -322,7 +322,7 @@ def test_an_influxdb_that_is_away_is_named_and_the_copy_goes_on_later(
 ) -> None:
     need()
     recording = Recording()
-    recording.cpu(Machine("one"), START_MS, np.array([0.5]))
+    recording.cpu(Host("one"), START_MS, np.array([0.5]))
     fill(tmp_path / "source", recording, flushes=1)
     with RunningInflux(tmp_path / "influx") as influx:
         influx.kill()
@@ -337,7 +337,7 @@ def test_who_is_not_let_in_is_told_what_is_asked_for(tmp_path: Path, capsys: pyt
     with RunningInflux(tmp_path / "influx", auth=True) as influx:
         influx.query("CREATE USER admin WITH PASSWORD 'a long one' WITH ALL PRIVILEGES")
         recording = Recording()
-        recording.cpu(Machine("one"), START_MS, np.array([0.5]))
+        recording.cpu(Host("one"), START_MS, np.array([0.5]))
         fill(tmp_path / "source", recording, flushes=1)
         address = influx.address()
         assert copy(tmp_path / "source", address) == 1

@@ -20,7 +20,7 @@ from service.stores.embedded.segments import UNREADABLE, origin_of
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.systems import NOT_RECORDED
 from tests.support.five_weeks import END_MS, START_MS
-from tests.support.recordings import CPU, Machine, Recording
+from tests.support.recordings import CPU, Host, Recording
 from tests.support.running import ROOT
 
 NEWER = (*MIGRATIONS, "CREATE TABLE made_up (number INTEGER NOT NULL); INSERT INTO made_up VALUES (7)")
@@ -31,7 +31,7 @@ FILE = "loadlens.duckdb"
 def folder(tmp_path: Path) -> Path:
     """A folder with a store of one window."""
     recording = Recording()
-    recording.cpu(Machine("one"), START_MS, np.array([0.25, 0.75]))
+    recording.cpu(Host("one"), START_MS, np.array([0.25, 0.75]))
     store = EmbeddedStore(tmp_path)
     store.add(1, recording.reports)
     store.close()
@@ -48,7 +48,7 @@ def mean(store: EmbeddedStore, rate_ms: int = DAY_MS) -> list[float]:
 def test_a_folder_may_have_any_name_and_is_made(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     recording = Recording()
-    recording.cpu(Machine("one"), START_MS, np.array([0.25, 0.75]))
+    recording.cpu(Host("one"), START_MS, np.array([0.25, 0.75]))
     store = EmbeddedStore(folder)
     for last in range(1, 5):
         store.add(last, recording.reports)
@@ -63,7 +63,7 @@ def test_a_file_whose_footer_is_damaged_holds_no_compaction_up(tmp_path: Path) -
     store = EmbeddedStore(tmp_path)
     for last in range(1, 9):
         recording = Recording()
-        recording.cpu(Machine("one"), START_MS + last * HOUR_MS, np.array([0.25, 0.75]))
+        recording.cpu(Host("one"), START_MS + last * HOUR_MS, np.array([0.25, 0.75]))
         store.add(last, recording.reports)
         store.flush()
     first, *_ = sorted((tmp_path / "raw").glob("*.parquet"))
@@ -150,10 +150,10 @@ def test_a_closed_store_can_be_opened_again_in_the_same_process(folder: Path) ->
 
 
 def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
-    """A file of the first format knows what a machine said last, and no more."""
+    """A file of the first format knows what a host said last, and no more."""
     recording = Recording()
     for place in range(3):
-        recording.cpu(Machine("old", "Linux", "20.04"), START_MS + place * HOUR_MS, np.array([0.2]))
+        recording.cpu(Host("old", "Linux", "20.04"), START_MS + place * HOUR_MS, np.array([0.2]))
     with closing(EmbeddedStore(tmp_path)) as store:
         store.add(3, recording.reports)
     with closing(duckdb.connect(str(tmp_path / "loadlens.duckdb"))) as file:
@@ -171,7 +171,7 @@ def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
         )
     with closing(EmbeddedStore(tmp_path)) as store:
         newer = Recording()
-        newer.cpu(Machine("old", "Linux", "22.04"), START_MS + 3 * HOUR_MS, np.array([0.6]))
+        newer.cpu(Host("old", "Linux", "22.04"), START_MS + 3 * HOUR_MS, np.array([0.6]))
         store.add(4, newer.reports)
         windows = store.answer(Question(CPU, 0, 1 << 45, 52 * 7 * DAY_MS, by="os_version"))
     assert dict(zip(windows["os_version"], windows["count"].tolist(), strict=True)) == {

@@ -20,7 +20,7 @@ from service.stores.embedded import catalog, reading, segments
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.retention import TIERS
 from tests.support import flusher
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
+from tests.support.recordings import CPU, Host, Recording, assert_quantiles, assert_same_moments, times_of
 from tests.support.running import ROOT
 
 FOREVER_MS = 1 << 50
@@ -78,7 +78,7 @@ def fill(store: EmbeddedStore, recording: Recording, flushes: int) -> None:
     for _ in range(flushes):
         for _ in range(3):
             end = flusher.START_MS + int(random.integers(0, 3 * DAY_MS))
-            recording.cpu(Machine("one"), end, random.random(3), [random.random(3)])
+            recording.cpu(Host("one"), end, random.random(3), [random.random(3)])
         store.add(len(recording.reports), recording.reports[-3:])
         store.flush()
 
@@ -141,9 +141,7 @@ def test_a_crash_at_any_step_of_forgetting_leaves_the_user_or_removes_it_whole(t
     store = EmbeddedStore(tmp_path / "store", "256MB", holds=ALL)
     for day in range(3):
         for user in ("gone", "stays"):
-            recording.cpu(
-                Machine(user), flusher.START_MS + day * DAY_MS, np.array([0.25, 0.75]), [np.array([0.5, 0.5])]
-            )
+            recording.cpu(Host(user), flusher.START_MS + day * DAY_MS, np.array([0.25, 0.75]), [np.array([0.5, 0.5])])
         store.add(len(recording.reports), recording.reports[-2:])
         store.flush()
     images.take()
@@ -153,7 +151,7 @@ def test_a_crash_at_any_step_of_forgetting_leaves_the_user_or_removes_it_whole(t
         images.take()
     images.take()
     store.close()
-    whole = recording.buckets(CPU, 0, FOREVER_MS, DAY_MS, lambda one: one.machine.user_id if one.core is None else None)
+    whole = recording.buckets(CPU, 0, FOREVER_MS, DAY_MS, lambda one: one.host.user_id if one.core is None else None)
     outcomes = []
     for image in images.all()[before:]:
         store = EmbeddedStore(image, "256MB", holds=ALL)

@@ -1,4 +1,4 @@
-"""The buckets of all machines together: kept as data arrive, and the same as those of the machines added up."""
+"""The buckets of all hosts together: kept as data arrive, and the same as those of the hosts added up."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,28 +12,28 @@ import pytest
 from contract.metrics import QUANTITIES, Memory, Quantity
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Question
-from service.stores.dump import machine_of
+from service.stores.dump import host_of
 from service.stores.embedded import catalog, segments
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.retention import TIERS
 from service.stores.series import fleet_number
 from tests.support.five_weeks import START_MS
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Host, Recording, assert_quantiles, assert_same_moments
 
 FIRST_DAY_MS = START_MS // DAY_MS * DAY_MS + DAY_MS
 END_MS = FIRST_DAY_MS + 2 * DAY_MS
 MEMORY = Memory.quantities[0]
 
 
-def recorded(seed: int, machines: range, off_ms: int = 0) -> Recording:
-    """Two days of some machines, a window each ten minutes."""
+def recorded(seed: int, hosts: range, off_ms: int = 0) -> Recording:
+    """Two days of some hosts, a window each ten minutes."""
     rng = np.random.default_rng(seed)
     recording = Recording()
     for end in range(FIRST_DAY_MS + 1 + off_ms, END_MS, 600_000):
-        for number in machines:
-            recording.cpu(Machine(f"machine-{number}"), end, rng.random(3), [rng.random(3)] * 2)
-    recording.other(Machine("machine-0"), FIRST_DAY_MS + 7 + off_ms, Memory, {"utilization": rng.random(5)})
+        for number in hosts:
+            recording.cpu(Host(f"machine-{number}"), end, rng.random(3), [rng.random(3)] * 2)
+    recording.other(Host("machine-0"), FIRST_DAY_MS + 7 + off_ms, Memory, {"utilization": rng.random(5)})
     return recording
 
 
@@ -131,13 +131,13 @@ def test_buckets_of_another_store_count(store: EmbeddedStore, tmp_path: Path) ->
     recording = recorded(3, range(3))
     fill(store, recording)
     users = [f"machine-{number}" for number in range(3)]
-    machines = [machine_of(store._index.users[user], store._index) for user in users]
+    hosts = [host_of(store._index.users[user], store._index) for user in users]
     with closing(EmbeddedStore(tmp_path / "other", "256MB")) as other:
-        other.add_rollups(store.rollups(TIERS[0], users, FIRST_DAY_MS, END_MS), machines)
+        other.add_rollups(store.rollups(TIERS[0], users, FIRST_DAY_MS, END_MS), hosts)
         assert_right(other, recording)
 
 
-def test_each_quantity_has_a_number_of_its_own_below_those_of_machines() -> None:
+def test_each_quantity_has_a_number_of_its_own_below_those_of_hosts() -> None:
     numbers = {fleet_number(name) for name in QUANTITIES}
     assert len(numbers) == len(QUANTITIES)
     assert min(numbers) >= -(2**31)

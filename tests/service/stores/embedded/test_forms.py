@@ -51,7 +51,7 @@ def batch(
 
 
 def index_of(cores: int) -> SeriesIndex:
-    """The series of a machine and of its cores."""
+    """The series of a host and of its cores."""
     index = SeriesIndex()
     index.users["one"] = User("one", "Linux", "12", cores, 0, 0)
     for number, core in enumerate((WHOLE, *range(cores)), 1):
@@ -60,7 +60,7 @@ def index_of(cores: int) -> SeriesIndex:
 
 
 def sampled(rng: np.random.Generator, rows: int, cores: int = 1) -> pa.RecordBatch:
-    """Windows of a machine of so many cores, as our agent makes them of ticks."""
+    """Windows of a host of so many cores, as our agent makes them of ticks."""
     summaries = []
     for _ in range(rows):
         ticks = np.diff(np.round(5 * np.arange(101) + rng.normal(0.0, 0.2, (cores, 101)))).astype(int).sum(axis=0)
@@ -74,7 +74,7 @@ def sampled(rng: np.random.Generator, rows: int, cores: int = 1) -> pa.RecordBat
 
 
 def stored(windows: pa.RecordBatch, cores: int) -> pa.RecordBatch:
-    """The same as they lie in files, of a machine of so many cores."""
+    """The same as they lie in files, of a host of so many cores."""
     columns = forms.stored(windows, np.full(len(windows), cores))
     return pa.RecordBatch.from_arrays([columns[name] for name in forms.STORED.names], schema=forms.STORED)
 

@@ -48,4 +48,4 @@ def test_what_is_kept_long_enough_is_forgotten(store: EmbeddedStore) -> None:
     fill(store)
     store.flush()
     store.expire(START + 401 * DAY_MS)
-    assert store.who(UseQuestion(START, START + DAY_MS)).machines == 0
+    assert store.who(UseQuestion(START, START + DAY_MS)).hosts == 0

@@ -9,7 +9,7 @@ import numpy as np
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Host, Recording, assert_quantiles, assert_same_moments
 
 T0 = 1_704_067_200_000  # 2024-01-01, the start of a bucket of every tier
 DAYS = 10
@@ -25,7 +25,7 @@ def filled(folder: Path, retention: Sequence[int | None]) -> tuple[EmbeddedStore
     given = 0
     for day in range(DAYS):
         for end in range(T0 + day * DAY_MS, T0 + (day + 1) * DAY_MS, 17 * MINUTE_MS):
-            recording.cpu(Machine("one"), end, random.random(3))
+            recording.cpu(Host("one"), end, random.random(3))
         store.add(len(recording.reports), recording.reports[given:])
         given = len(recording.reports)
         store.flush()

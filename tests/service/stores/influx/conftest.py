@@ -24,21 +24,19 @@ def database() -> str:
 
 @pytest.fixture
 def open_store(influx: RunningInflux, database: str, tmp_path: Path) -> Iterator[OpenStore]:
-    """Opens the database as a machine of a name would, and closes what a test left open.
+    """Opens the database as a host of a name would, and closes what a test left open.
 
-    Another machine finds it let go of, as after the minute in which the claim of one that was killed becomes stale.
+    Another host finds it let go of, as after the minute in which the claim of one that was killed becomes stale.
     """
     opened: dict[str, InfluxStore] = {}
     stores: list[InfluxStore] = []
 
-    def open_store(
-        machine: str = "here", url: str = influx.url, name: str = database, **options: object
-    ) -> InfluxStore:
+    def open_store(host: str = "here", url: str = influx.url, name: str = database, **options: object) -> InfluxStore:
         credentials = Credentials(**options.pop("who", {}))  # type: ignore[arg-type]
-        for other in [store for name, store in opened.items() if name != machine]:
+        for other in [store for name, store in opened.items() if name != host]:
             other._claim.let_go()
-        store = InfluxStore(Address(url, name), credentials, tmp_path / machine, **options)  # type: ignore[arg-type]
-        opened[machine] = store
+        store = InfluxStore(Address(url, name), credentials, tmp_path / host, **options)  # type: ignore[arg-type]
+        opened[host] = store
         stores.append(store)
         return store
 

@@ -18,7 +18,7 @@ from service.stores.influx.store import InfluxStore
 from tests.service.stores.influx.test_database import DAY, T0
 from tests.support.influx_proxy import InfluxProxy
 from tests.support.influxd import RunningInflux
-from tests.support.recordings import CPU, Machine, Recording
+from tests.support.recordings import CPU, Host, Recording
 from tests.support.reports import post, small
 from tests.support.running import ROOT, RunningService, wait_until
 
@@ -45,7 +45,7 @@ def opening(influx: RunningInflux, database: str, tmp_path: Path) -> Iterator[Op
 def fill(store: InfluxStore, number: int) -> None:
     """One more window, of ten samples, flushed."""
     recording = Recording()
-    recording.cpu(Machine("one"), T0 + number * 1000, np.full(10, 0.5))
+    recording.cpu(Host("one"), T0 + number * 1000, np.full(10, 0.5))
     store.add(store.last + 1, recording.reports)
     store.flush()
 

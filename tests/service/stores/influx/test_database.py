@@ -17,7 +17,7 @@ from service.stores.influx.store import InfluxStore
 from tests.contract.test_influx import HOSTILE
 from tests.service.stores.influx.conftest import OpenStore
 from tests.support.influxd import RunningInflux, need
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
+from tests.support.recordings import CPU, Host, Recording, assert_quantiles, assert_same_moments, times_of
 
 pytestmark = pytest.mark.server
 
@@ -32,21 +32,21 @@ def fill(store: InfluxStore, recording: Recording, *, flush: bool = True) -> Non
         store.flush()
 
 
-def random_recording(machines: list[Machine], windows: int = 6) -> Recording:
+def random_recording(hosts: list[Host], windows: int = 6) -> Recording:
     random, recording = np.random.default_rng(1), Recording()
-    for machine in machines:
+    for host in hosts:
         for number in range(windows):
             samples = random.random((3, 7 + number))
-            recording.cpu(machine, T0 + number * 20 * MINUTE + 17, samples[0], samples[1:])
+            recording.cpu(host, T0 + number * 20 * MINUTE + 17, samples[0], samples[1:])
     return recording
 
 
-def assert_right(store: InfluxStore, recording: Recording, machine: Machine) -> None:
+def assert_right(store: InfluxStore, recording: Recording, host: Host) -> None:
     for rate in (1000, 5 * MINUTE, 15 * MINUTE, HOUR, DAY):
         expected = recording.buckets(
-            CPU, *RANGE, rate, lambda one: "" if one.core is None and one.machine.user_id == machine.user_id else None
+            CPU, *RANGE, rate, lambda one: "" if one.core is None and one.host.user_id == host.user_id else None
         )
-        windows = store.answer(Question(CPU, *RANGE, rate, machine.user_id, histograms=True))
+        windows = store.answer(Question(CPU, *RANGE, rate, host.user_id, histograms=True))
         assert_same_moments(windows, expected)
         assert_quantiles(windows, CPU, expected)
 
@@ -54,22 +54,22 @@ def assert_right(store: InfluxStore, recording: Recording, machine: Machine) -> 
 def test_the_most_hostile_names_are_users_of_their_own(
     open_store: OpenStore, influx: RunningInflux, database: str
 ) -> None:
-    machines = [Machine(name, "Linux", version) for name, version in zip(HOSTILE, ["", *HOSTILE], strict=False)]
-    recording = random_recording(machines)
+    hosts = [Host(name, "Linux", version) for name, version in zip(HOSTILE, ["", *HOSTILE], strict=False)]
+    recording = random_recording(hosts)
     fill(open_store(), recording)
     store = open_store("elsewhere")
     assert store.users()["user_id"].tolist() == sorted(HOSTILE)
     versions = dict(zip(store.users()["user_id"], store.users()["os_version"], strict=True))
-    assert versions == {machine.user_id: machine.os_version for machine in machines}
-    for machine in machines:
-        assert_right(store, recording, machine)
+    assert versions == {host.user_id: host.os_version for host in hosts}
+    for host in hosts:
+        assert_right(store, recording, host)
     (names,) = influx.query('SHOW TAG VALUES FROM "measurements_1d" WITH KEY = "userId"', database)
     assert len(names["values"]) == len(HOSTILE)
 
 
-def test_a_service_on_another_machine_knows_all_that_was_flushed_and_goes_on(open_store: OpenStore) -> None:
-    machine = Machine("moved", "MacOS", "14.1")
-    recording = random_recording([machine])
+def test_a_service_on_another_host_knows_all_that_was_flushed_and_goes_on(open_store: OpenStore) -> None:
+    host = Host("moved", "MacOS", "14.1")
+    recording = random_recording([host])
     store = open_store()
     fill(store, recording)
     users, newest = store.users(), store.newest()
@@ -82,16 +82,16 @@ def test_a_service_on_another_machine_knows_all_that_was_flushed_and_goes_on(ope
     key = Key("moved", type(recording.reports[0].typed_metrics()[0]), recording.reports[0].end_timestamp)
     assert asyncio.run(store.known({key})) == {key}
     late = Recording(recording.windows)
-    late.cpu(machine, T0 + 18, np.array([0.25, 0.5]))  # into buckets that the other machine wrote
+    late.cpu(host, T0 + 18, np.array([0.25, 0.5]))  # into buckets that the other host wrote
     fill(store, late)
-    assert_right(store, recording, machine)
+    assert_right(store, recording, host)
 
 
 def test_the_originals_fields_are_there_with_both_spellings(
     open_store: OpenStore, influx: RunningInflux, database: str
 ) -> None:
     recording = Recording()
-    report = recording.cpu(Machine("6a:d6", "Linux", "18.04 LTS"), T0, np.array([0.1, 0.5]), [np.array([0.1, 0.3]),
+    report = recording.cpu(Host("6a:d6", "Linux", "18.04 LTS"), T0, np.array([0.1, 0.5]), [np.array([0.1, 0.3]),
                            np.array([0.4, 0.5])])  # fmt: skip
     store = open_store()
     fill(store, recording)
@@ -114,7 +114,7 @@ def test_the_originals_fields_are_there_with_both_spellings(
 def test_plain_sums_on_the_server_are_the_mean_and_variance_of_all_samples(
     open_store: OpenStore, influx: RunningInflux, database: str, measurement: str
 ) -> None:
-    recording = random_recording([Machine("one"), Machine("two")])
+    recording = random_recording([Host("one"), Host("two")])
     store = open_store()
     fill(store, recording)
     (series,) = influx.query(
@@ -130,16 +130,16 @@ def test_plain_sums_on_the_server_are_the_mean_and_variance_of_all_samples(
     assert (minimum, maximum) == (samples.min(), samples.max())
 
 
-def test_a_machine_that_changes_its_system_is_still_one_machine(open_store: OpenStore) -> None:
-    machine, recording = Machine("upgraded", "Linux", "12"), Recording()
+def test_a_host_that_changes_its_system_is_still_one_host(open_store: OpenStore) -> None:
+    host, recording = Host("upgraded", "Linux", "12"), Recording()
     half = np.array([0.25, 0.75])
-    recording.cpu(machine, T0, half)
+    recording.cpu(host, T0, half)
     # Another metric of the very same moment, said by the newer system.
-    recording.other(replace(machine, os_version="13"), T0, Memory, {"utilization": half})
-    recording.cpu(replace(machine, os_version="13"), T0 + 1, half)
+    recording.other(replace(host, os_version="13"), T0, Memory, {"utilization": half})
+    recording.cpu(replace(host, os_version="13"), T0 + 1, half)
     store = open_store()
     fill(store, recording)
-    assert_right(store, recording, machine)
+    assert_right(store, recording, host)
     assert store.users()["os_version"].tolist() == ["13"]
 
 
@@ -147,7 +147,7 @@ def test_numbers_of_any_size_are_kept(open_store: OpenStore) -> None:
     recording = Recording()
     for number, value in enumerate((0.0, 5e-324, 1e-300, 1e12, 1e300)):
         rows = {quantity.attribute: np.array([value, value]) for quantity in Disk.quantities}
-        recording.other(Machine("wide"), T0 + number * DAY, Disk, rows)
+        recording.other(Host("wide"), T0 + number * DAY, Disk, rows)
     store = open_store()
     fill(store, recording)
     windows = store.answer(Question(Disk.quantities[0], *RANGE, DAY, "wide"))
@@ -220,7 +220,7 @@ def test_points_of_the_original_count_with_the_system_of_their_time(
     newer = [line.replace("18.04", "20.04") if place > 1 else line for place, line in enumerate(lines)]
     influx.write("\n".join(newer), database)
     recording = Recording()
-    recording.cpu(Machine("6a:d6", "Linux", "22.04 LTS"), T0 + 90 * MINUTE, np.full(50, 0.9))
+    recording.cpu(Host("6a:d6", "Linux", "22.04 LTS"), T0 + 90 * MINUTE, np.full(50, 0.9))
     store = open_store()
     fill(store, recording)
     for again in (store, open_store("another")):
@@ -236,7 +236,7 @@ def test_a_state_of_fractions_that_somebody_else_wrote_keeps_no_service_from_its
     influx.query(f'CREATE DATABASE "{database}"')
     influx.write(f"state since=0.5,through5m=1e3 {T0}", database)
     recording = Recording()
-    recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))
+    recording.cpu(Host("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))
     store = open_store()
     fill(store, recording)
     for again in (store, open_store("another")):
@@ -246,7 +246,7 @@ def test_a_state_of_fractions_that_somebody_else_wrote_keeps_no_service_from_its
 
 def test_new_reports_of_an_old_user_join_its_old_points(original: str, open_store: OpenStore) -> None:
     recording = Recording()
-    recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))  # late, between two points of the original
+    recording.cpu(Host("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))  # late, between two points of the original
     fill(open_store(), recording)
     store = open_store("another")
     for rate in (HOUR, DAY):
@@ -263,7 +263,7 @@ def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
     line = ORIGINAL.format(user="6a:d6", mean=0.5, var=0.02, time=T0 - 3 * DAY)
     influx.write(line, original)
     recording = Recording()
-    recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))
+    recording.cpu(Host("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))
     # The database is far older than now: as if the original had ended five days after its last point.
     now = [T0 + 4 * DAY + 1234]
     store = open_store(now_ms=lambda: now[0])
@@ -291,7 +291,7 @@ def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
             assert found["var"].tolist() == pytest.approx(windows["var"].tolist(), rel=1e-12)
 
 
-TYPE = type(Recording().cpu(Machine("any"), T0, np.array([0.5])).typed_metrics()[0])
+TYPE = type(Recording().cpu(Host("any"), T0, np.array([0.5])).typed_metrics()[0])
 
 
 # Lines that InfluxDB refuses
@@ -302,7 +302,7 @@ def test_where_all_is_refused_all_is_put_aside_and_the_journal_is_free(
 ) -> None:
     store = open_store()
     influx.write(f'measurements,userId=strange cpuLoadAvg="text" {T0}', database)
-    recording = random_recording([Machine("one")])
+    recording = random_recording([Host("one")])
     for number, report in enumerate(recording.reports, 1):
         whole = replace_cores(report)
         store.add(number, [whole])
@@ -329,7 +329,7 @@ def refused_lines(folder: Path) -> list[str]:
 # A field of another type, as somebody else's program may have written it: which value then cannot be stored there.
 STRANGE = {
     "a core": f'cores,userId=strange cpuLoadMin="text" {T0}',
-    "the machine": f"measurements,userId=strange cpuLoadMin=true {T0}",
+    "the host": f"measurements,userId=strange cpuLoadMin=true {T0}",
 }
 
 
@@ -347,9 +347,7 @@ def test_a_report_with_a_line_that_influxdb_refuses_is_put_aside_whole_and_named
     recording = Recording()
     for number in range(50):
         samples = np.array([0.25, 0.5])
-        recording.cpu(
-            Machine(f"user-{number % 3}"), T0 + number, samples, [samples, samples], detailed=number % 20 == 0
-        )
+        recording.cpu(Host(f"user-{number % 3}"), T0 + number, samples, [samples, samples], detailed=number % 20 == 0)
     fill(store, recording)
     assert store.flushed == 50
     refused = refused_lines(tmp_path)
@@ -368,14 +366,14 @@ def test_a_report_with_a_line_that_influxdb_refuses_is_put_aside_whole_and_named
                 assert windows["count"].sum() == (16 - 1) * 2
 
 
-def test_where_every_machine_is_refused_reports_with_cores_are_put_aside_and_flushes_go_on(
+def test_where_every_host_is_refused_reports_with_cores_are_put_aside_and_flushes_go_on(
     open_store: OpenStore, influx: RunningInflux, database: str, tmp_path: Path
 ) -> None:
     store = open_store()
     influx.write(f"measurements cpuLoadAvg=1i {T0}", database)
-    recording = random_recording([Machine("one"), Machine("two")])
+    recording = random_recording([Host("one"), Host("two")])
     fill(store, recording)
-    fill(store, random_recording([Machine("three")]))
+    fill(store, random_recording([Host("three")]))
     assert store.flushed == len(recording.reports) + 6
     assert len(refused_lines(tmp_path)) == 3 * (len(recording.reports) + 6)
     assert not influx.query('SELECT * FROM "cores"', database)
@@ -383,14 +381,14 @@ def test_where_every_machine_is_refused_reports_with_cores_are_put_aside_and_flu
         assert len(store.answer(Question(CPU, *RANGE, DAY, "one", cores=cores))) == 0
 
 
-def test_no_core_is_counted_to_a_machine_that_influxdb_has_no_room_for(tmp_path: Path) -> None:
+def test_no_core_is_counted_to_a_host_that_influxdb_has_no_room_for(tmp_path: Path) -> None:
     need()
     with RunningInflux(tmp_path / "influxd", environment={"INFLUXDB_DATA_MAX_SERIES_PER_DATABASE": "30"}) as influx:
         store = InfluxStore(Address(influx.url, "FULL"), Credentials(), tmp_path / "store")
         recording = Recording()
         for number in range(12):
             low = np.full(4, number / 20)
-            recording.cpu(Machine(f"user-{number:02}"), T0 + number, low + 0.1, [low, low + 0.3])
+            recording.cpu(Host(f"user-{number:02}"), T0 + number, low + 0.1, [low, low + 0.3])
         fill(store, recording)
         refused = refused_lines(tmp_path / "store")
         assert refused

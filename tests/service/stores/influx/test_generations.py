@@ -17,7 +17,7 @@ from service.stores.influx.store import InfluxStore
 from tests.service.stores.influx.conftest import OpenStore
 from tests.support.influx_proxy import Fault, InfluxProxy, Request
 from tests.support.influxd import RunningInflux
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Host, Recording, assert_quantiles, assert_same_moments
 
 pytestmark = pytest.mark.server
 
@@ -31,7 +31,7 @@ def recorded(windows: int = 30) -> Recording:
     random, recording = np.random.default_rng(4), Recording()
     for number in range(windows):
         samples = random.random((2, 9))
-        recording.cpu(Machine(f"user {number % 2}"), T0 + number * 97_000, samples[0], samples[1:])
+        recording.cpu(Host(f"user {number % 2}"), T0 + number * 97_000, samples[0], samples[1:])
     return recording
 
 
@@ -44,7 +44,7 @@ def assert_right(store: InfluxStore, recording: Recording) -> None:
     for rate in (1000, 300_000, 900_000, DAY):
         windows = store.answer(Question(CPU, T0, T0 + DAY, rate, by="user", histograms=True))
         expected = recording.buckets(
-            CPU, T0, T0 + DAY, rate, lambda one: one.machine.user_id if one.core is None else None
+            CPU, T0, T0 + DAY, rate, lambda one: one.host.user_id if one.core is None else None
         )
         assert_same_moments(windows, expected)
         assert_quantiles(windows, CPU, expected)
@@ -67,7 +67,7 @@ def test_points_are_written_by_the_newer_api_and_answered(
     assert database in newer.buckets
 
 
-def test_another_machine_takes_up_what_is_there(newer: InfluxProxy, open_store: OpenStore) -> None:
+def test_another_host_takes_up_what_is_there(newer: InfluxProxy, open_store: OpenStore) -> None:
     recording = recorded()
     fill(open_store(url=newer.url, who=WHO), recording)
     store = open_store("another", url=newer.url, who=WHO)
@@ -161,7 +161,7 @@ def test_in_3_x_only_the_report_of_the_line_that_is_named_is_put_aside(
         fill(store, recording)
         proxy._columns[database, "measurements", "memoryUtilizationAvg"] = "string"
         strange = Recording()
-        strange.other(Machine("user 0"), T0 + 1, Memory, {"utilization": np.array([0.5])})
+        strange.other(Host("user 0"), T0 + 1, Memory, {"utilization": np.array([0.5])})
         more = recorded_later()
         fill(store, Recording(reports=[*more.reports[:3], *strange.reports, *more.reports[3:]]))
         assert {name: value for name, _, value in store.sizes()}["lines_refused"] == 1
@@ -172,7 +172,7 @@ def recorded_later() -> Recording:
     recording = Recording()
     for number in range(8):
         samples = np.array([0.25, 0.75])
-        recording.cpu(Machine(f"user {number % 2}"), T0 + DAY // 2 + number, samples, [samples])
+        recording.cpu(Host(f"user {number % 2}"), T0 + DAY // 2 + number, samples, [samples])
     return recording
 
 
@@ -332,9 +332,9 @@ def test_in_3_x_no_statement_touches_many_files_and_a_fresh_service_starts(
         recording = Recording()
         # Ten days with a window in each ten minutes: 1,440 files. Neither has cores.
         for number in range(10 * 144):
-            recording.cpu(Machine("one"), T0 + number * 600_000 + 17, np.array([0.25, 0.5]))
+            recording.cpu(Host("one"), T0 + number * 600_000 + 17, np.array([0.25, 0.5]))
         rows = {quantity.attribute: np.array([0.5, 1.0]) for quantity in Memory.quantities}
-        recording.other(Machine("one"), T0 + 17, Memory, rows)
+        recording.other(Host("one"), T0 + 17, Memory, rows)
         now = [T0 + 10 * DAY]
         store = open_store(url=proxy.url, now_ms=lambda: now[0])
         fill(store, recording)
@@ -362,17 +362,17 @@ def test_rollups_are_made_anew_but_in_3_x_which_cannot_delete_them(newer: Influx
         newer.overwritten.clear()  # 2.x promises that a row that is written again is replaced
 
 
-def test_each_report_is_one_line_of_the_machine_and_one_of_each_core(
+def test_each_report_is_one_line_of_the_host_and_one_of_each_core(
     proxy: InfluxProxy, open_store: OpenStore, database: str
 ) -> None:
     recording = Recording()
     samples = np.array([0.25, 0.5])
     for number in range(3):
-        machine = Machine(f"user {number}")
+        host = Host(f"user {number}")
         for end in (T0, T0 + 5000):
-            report = recording.cpu(machine, end, samples, [samples, samples])
+            report = recording.cpu(host, end, samples, [samples, samples])
             others = [
-                recording.other(machine, end, kind, {one.attribute: samples for one in kind.quantities})
+                recording.other(host, end, kind, {one.attribute: samples for one in kind.quantities})
                 for kind in (Memory, Disk)
             ]
             metrics = [metric for one in (report, *others) for metric in one.metrics]
@@ -388,7 +388,7 @@ def test_each_report_is_one_line_of_the_machine_and_one_of_each_core(
         assert windows["mean"].tolist() == [0.375] * 6
 
 
-def test_grafana_finds_machines_of_the_time_that_is_looked_at_in_3_x_too(
+def test_grafana_finds_hosts_of_the_time_that_is_looked_at_in_3_x_too(
     influx: RunningInflux, open_store: OpenStore, database: str
 ) -> None:
     with InfluxProxy(influx, 3) as proxy:

@@ -14,7 +14,7 @@ from tests.service.stores.influx.conftest import OpenStore
 from tests.service.stores.influx.test_rollups import Clock, Feed, live
 from tests.support.influx_proxy import InfluxProxy
 from tests.support.influxd import RunningInflux
-from tests.support.recordings import CPU, Machine, Recording
+from tests.support.recordings import CPU, Host, Recording
 from tests.support.running import wait_until
 
 pytestmark = pytest.mark.server
@@ -99,7 +99,7 @@ def test_refused_rows_of_rollups_are_said_and_can_be_written_later(
 def windows(ends: list[int]) -> Recording:
     recording = Recording()
     for end in ends:
-        recording.cpu(Machine("one"), end, CPU_SAMPLES)
+        recording.cpu(Host("one"), end, CPU_SAMPLES)
     return recording
 
 

@@ -12,7 +12,7 @@ from tests.service.stores.influx.conftest import OpenStore
 from tests.service.stores.influx.test_rollups import Clock, killed
 from tests.support.influx_proxy import InfluxProxy
 from tests.support.influxd import RunningInflux
-from tests.support.recordings import CPU, Machine, Recording
+from tests.support.recordings import CPU, Host, Recording
 
 pytestmark = pytest.mark.server
 
@@ -87,7 +87,7 @@ def test_a_day_with_points_of_both_counts_both(open_store: OpenStore, influx: Ru
     store = open_store(now_ms=clock)
     recording = Recording()
     for number in range(10):
-        recording.cpu(Machine("both", "Linux", "22.04"), T0 + number * 10 * MINUTE_MS, np.full(50, 0.5))
+        recording.cpu(Host("both", "Linux", "22.04"), T0 + number * 10 * MINUTE_MS, np.full(50, 0.5))
     store.add(10, recording.reports)
     work(store)
     write(influx, database, "both", ENDS)
@@ -96,7 +96,7 @@ def test_a_day_with_points_of_both_counts_both(open_store: OpenStore, influx: Ru
     windows = store.answer(Question(CPU, T0, T0 + DAY_MS, DAY_MS, by="user"))
     assert windows["mean"].tolist() == pytest.approx([(1200 * 0.3 + 500 * 0.5) / 1700], rel=1e-12)
     write(influx, database, "both", [clock.now_ms - 1000])
-    recording.cpu(Machine("both", "Linux", "22.04"), clock.now_ms - 2000, np.full(50, 0.5))
+    recording.cpu(Host("both", "Linux", "22.04"), clock.now_ms - 2000, np.full(50, 0.5))
     store.add(11, recording.reports[-1:])
     work(store)
     assert_counted(store, "both", len(ENDS) + 1, 550)

@@ -123,7 +123,7 @@ def test_kills_of_influxdb_and_of_the_service_under_load_lose_nothing_and_double
         for rate in ("1s", "5m"):
             assert_exactly_once(client, senders, rate)
     assert service.stop() == 0
-    # Another machine finds all of it in InfluxDB alone.
+    # Another host finds all of it in InfluxDB alone.
     with start(folder="elsewhere").client() as client:
         for rate in ("1s", "5m"):
             assert_exactly_once(client, senders, rate)
@@ -368,11 +368,11 @@ def test_a_user_and_its_password_are_sent_and_never_shown(tmp_path: Path, secret
         ("influx://127.0.0.1:1/x", False),
     ],
 )
-def test_a_token_that_goes_unencrypted_to_another_machine_is_warned_of(
+def test_a_token_that_goes_unencrypted_to_another_host_is_warned_of(
     tmp_path: Path, address: str, is_told: bool
 ) -> None:
     environment = clean_environment(LOADLENS_STORE_TOKEN="s3cret-t0ken")
     with RunningService(tmp_path / "data", "--store", address, environment=environment) as service:
         assert service.process.wait(60) == 1
-        assert service.log.count("sends the token unencrypted to another machine: use influxs://") == is_told
+        assert service.log.count("sends the token unencrypted to another host: use influxs://") == is_told
         assert "s3cret-t0ken" not in service.log

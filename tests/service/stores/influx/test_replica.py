@@ -48,7 +48,7 @@ def replica(influx: RunningInflux, database: str, tmp_path: Path, clock: Clock) 
 
 
 def counts(store: InfluxStore, rate_ms: int) -> list[tuple[object, int]]:
-    """How many samples of all machines there are in each bucket."""
+    """How many samples of all hosts there are in each bucket."""
     windows = store.answer(Question(CPU, T0 - DAY_MS, T0 + 4 * DAY_MS, rate_ms))
     return list(zip(windows.index, windows["count"], strict=True))
 

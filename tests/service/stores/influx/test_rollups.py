@@ -19,7 +19,7 @@ from service.stores.sorted_windows import rows_of
 from tests.service.stores.influx.conftest import OpenStore
 from tests.support.influx_proxy import Fault, InfluxProxy, Request
 from tests.support.influxd import RunningInflux
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Host, Recording, assert_quantiles, assert_same_moments
 
 pytestmark = pytest.mark.server
 
@@ -53,7 +53,7 @@ def server(request: pytest.FixtureRequest, influx: RunningInflux, database: str)
 
 
 class Feed:
-    """Windows of two machines as time goes by, and what they must add up to."""
+    """Windows of two hosts as time goes by, and what they must add up to."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -64,7 +64,7 @@ class Feed:
     def window(self, end_ms: int, name: str = "one") -> None:
         """A window that ends at a moment."""
         samples = self._random.random((3, 5))
-        self.recording.cpu(Machine(name), end_ms, samples[0], samples[1:])
+        self.recording.cpu(Host(name), end_ms, samples[0], samples[1:])
 
     def pass_to(self, store: InfluxStore) -> None:
         """What the store was not given yet."""
@@ -78,21 +78,21 @@ class Feed:
         start, end = T0, T0 + 4 * DAY_MS
         for rate in rates:
             expected = self.recording.buckets(
-                CPU, start, end, rate, lambda one: one.machine.user_id if one.core is None else None
+                CPU, start, end, rate, lambda one: one.host.user_id if one.core is None else None
             )
             windows = store.answer(Question(CPU, start, end, rate, by="user", histograms=True))
             assert_same_moments(windows, expected)
             assert_quantiles(windows, CPU, expected)
         for rate in (rates[0], rates[-1]):
             expected = self.recording.buckets(
-                CPU, start, end, rate, lambda one: "1" if one.core == 1 and one.machine.user_id == "one" else None
+                CPU, start, end, rate, lambda one: "1" if one.core == 1 and one.host.user_id == "one" else None
             )
             windows = store.answer(Question(CPU, start, end, rate, "one", cores=1))
             assert [len(part) for part in expected.values()] == windows["count"].tolist()
 
 
 def rows(influx: RunningInflux, database: str, measurement: str) -> list[tuple[str, int, int]]:
-    """Part, time and samples of each row of a rollup, of machines."""
+    """Part, time and samples of each row of a rollup, of hosts."""
     found = influx.query(f'SELECT "cpuLoadCount" FROM "{measurement}" GROUP BY "userId", "part"', database)
     return sorted((series["tags"]["part"], time, count) for series in found for time, count in series["values"])
 
@@ -104,7 +104,7 @@ def killed(store: InfluxStore) -> None:
 
 
 def live(feed: Feed, store: InfluxStore, clock: Clock, hours: float, late_one: int = 9) -> None:
-    """Time goes by: each machine has a window every 100 s; of one of them every ninth comes half an hour late."""
+    """Time goes by: each host has a window every 100 s; of one of them every ninth comes half an hour late."""
     end = clock.now_ms + int(hours * HOUR_MS)
     number = 0
     while clock.now_ms < end:
@@ -232,7 +232,7 @@ def test_another_service_completes_what_one_had_begun_to_write(
     server.fault = half
     with pytest.raises(StoreUnavailable):
         store.flush()
-    # One of the lines got there, and then the machine burned down.
+    # One of the lines got there, and then the host burned down.
     server.influx.write(rollups[0].body.decode().splitlines()[0], database)
     server.fault = lambda _: None
     killed(store)
@@ -274,7 +274,7 @@ def test_users_are_told_once_a_day_and_when_they_change(
     live(feed, store, clock, 1, late_one=1000)
     told = 'SELECT COUNT("lastSeen") FROM "users" GROUP BY "userId"'
     assert [series["values"][0][1] for series in influx.query(told, database)] == [1, 1]
-    feed.recording.cpu(Machine("one", os_version="13"), clock.now_ms, np.array([0.5]), [np.array([0.5])] * 5)
+    feed.recording.cpu(Host("one", os_version="13"), clock.now_ms, np.array([0.5]), [np.array([0.5])] * 5)
     feed.pass_to(store)
     store.flush()
     assert [series["values"][0][1] for series in influx.query(told, database)] == [2, 1]
@@ -370,7 +370,7 @@ def test_the_folder_may_be_lost(tmp_path: Path, server: InfluxProxy, open_store:
     live(feed, store, clock, 0.6)
     for number in range(3):
         killed(store)
-        store = open_store(f"machine {number}", url=server.url, now_ms=clock)
+        store = open_store(f"host {number}", url=server.url, now_ms=clock)
         feed.window(T0 + HOUR_MS + number)
         feed.window(clock.now_ms)
         feed.pass_to(store)

@@ -32,7 +32,7 @@ export function open(root) {
     rows: () => ({ columns: columns(), rows: found.map(plain) }),
   });
   const rows = h("div", {});
-  list.body.append(h("div", { class: "controls" }, h("label", {}, "Machine ", search), selects.map((one) => one.label)), rows);
+  list.body.append(h("div", { class: "controls" }, h("label", {}, "Host ", search), selects.map((one) => one.label)), rows);
   root.append(h("h1", {}, "Agents"), about, list.node);
 
   /** A search without wildcards means names that hold it, `role=web` those with the label. */
@@ -44,7 +44,7 @@ export function open(root) {
   const yes = (text) => (text ? text === "true" : null);
   const question = () => address("/api/v1/agents", { selector: selector(), in_step: get("in_step"), connected: get("connected"), after: get("after"), limit: PAGE });
   const columns = () => [
-    { label: "machine", name: true }, { label: "state", wide: true }, { label: "last heard of" }, { label: "samples every", number: true }, { label: "in a report", number: true },
+    { label: "host", name: true }, { label: "state", wide: true }, { label: "last heard of" }, { label: "samples every", number: true }, { label: "in a report", number: true },
     { label: "waiting on disk", number: true }, { label: "dropped", number: true }, { label: "CPU", number: true }, { label: "memory", number: true }, { label: "clock" }, { label: "version" }, { label: "system" },
   ];
   const state = (one) => (one.in_step ? "in sync" : one.settled ? "settled" : "waiting");

@@ -22,7 +22,7 @@ export function open(root) {
   const comment = h("input", { name: "comment", size: "24", maxlength: "500", placeholder: "why" });
   const problem = h("p", { class: "error", role: "alert" });
   const form = h("form", { class: "fields no-print", "aria-label": "New silence", onsubmit: (event) => { event.preventDefault(); silence(); } },
-    h("label", {}, "Rule", rule), h("label", {}, "Machine", user), h("label", {}, "For", length), h("label", {}, "Comment", comment), h("button", { class: "main" }, "Silence"));
+    h("label", {}, "Rule", rule), h("label", {}, "Host", user), h("label", {}, "For", length), h("label", {}, "Comment", comment), h("button", { class: "main" }, "Silence"));
   const silenceList = h("div", {});
   silences.body.append(h("p", { class: "quiet" }, "What is silenced is listed and not told. * stands for any characters."), form, problem, silenceList);
 
@@ -31,12 +31,12 @@ export function open(root) {
   const test = card("Would have fired", {
     help: "a rule against what was reported in the range",
     source: () => ({ path: "/api/v1/backtests", body: question(), csv: false, file: "would-have-fired.csv", python: backtestPython(question()) }),
-    rows: () => ({ columns: [{ label: "machine" }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }], rows: (tested?.periods ?? []).map((one) => [one.user || "the fleet", iso(one.fired), one.resolved ? iso(one.resolved) : "", one.value]) }),
+    rows: () => ({ columns: [{ label: "host" }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }], rows: (tested?.periods ?? []).map((one) => [one.user || "the fleet", iso(one.fired), one.resolved ? iso(one.resolved) : "", one.value]) }),
   });
   const backtestPython = ({ rule: name_, start, end: to, user: of = null }) => python("backtest", [name_, start, to], { user: of });
   const plot = h("div", { class: "plot" });
   const told = h("div", { role: "status" });
-  const asks = h("div", { class: "controls" }, h("label", {}, "Rule ", choose), h("label", {}, "Machine ", host), h("button", { type: "button", onclick: () => backtest() }, "Test"));
+  const asks = h("div", { class: "controls" }, h("label", {}, "Rule ", choose), h("label", {}, "Host ", host), h("button", { type: "button", onclick: () => backtest() }, "Test"));
   test.body.append(asks, plot, told);
   const chart = lineChart(plot, { label: "What the rule looks at, and when it would have fired" });
   const made = newRule((name) => (get("rule") === name ? refresh() : set({ rule: name }, { replace: true })));
@@ -86,19 +86,19 @@ export function open(root) {
 
   function paintAlerts({ alerts, total }, { alerts: resolved }) {
     fill(now.body, alerts.length
-      ? table(plural(total, "alert"), [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "machine", name: true }, { label: "since" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }, { label: "silence" }],
+      ? table(plural(total, "alert"), [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "host", name: true }, { label: "since" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }, { label: "silence" }],
         alerts.map((one) => [badges([one.state]), one.severity ? badges([one.severity]) : "", h("a", { href: link("/alerts", { rule: one.rule, host: one.user, label: get("label") }) }, one.rule), who(one.user), `${moment(Date.parse(one.since))}, ${ago(Date.parse(one.since))}`, value(one.value), consumers(one.who),
           one.silenced ? "silenced" : h("button", { type: "button", "aria-label": `Silence ${one.rule} of ${one.user || "the fleet"}`, onclick: () => propose(one) }, "Silence …")]))
-      : h("p", { class: "empty" }, get("label") ? [`Of machines with ${get("label")} nothing fires, and nothing is pending. `, showAll()] : rules.length ? "Nothing fires, and nothing is pending." : "Nothing fires: there are no rules yet. Make the first below."));
+      : h("p", { class: "empty" }, get("label") ? [`Of hosts with ${get("label")} nothing fires, and nothing is pending. `, showAll()] : rules.length ? "Nothing fires, and nothing is pending." : "Nothing fires: there are no rules yet. Make the first below."));
     fill(past.body, resolved.length
-      ? table(resolved.length === 1 ? "The one that was resolved" : `The last ${resolved.length} that were resolved`, [{ label: "rule" }, { label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "lasted" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }],
+      ? table(resolved.length === 1 ? "The one that was resolved" : `The last ${resolved.length} that were resolved`, [{ label: "rule" }, { label: "host", name: true }, { label: "fired" }, { label: "resolved" }, { label: "lasted" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }],
         resolved.map((one) => [one.rule, who(one.user), moment(Date.parse(one.fired)), moment(Date.parse(one.resolved)), ago(Date.parse(one.fired), Date.parse(one.resolved)).replace(" ago", ""), value(one.value), consumers(one.who)]))
-      : h("p", { class: "empty" }, get("label") ? `Of machines with ${get("label")} nothing was resolved yet.` : "Nothing was resolved yet."));
+      : h("p", { class: "empty" }, get("label") ? `Of hosts with ${get("label")} nothing was resolved yet.` : "Nothing was resolved yet."));
   }
 
   function paintSilences(found) {
     fill(silenceList, found.length
-      ? table("Silences in force", [{ label: "rule" }, { label: "machine" }, { label: "until" }, { label: "comment", wide: true }, { label: "end it" }],
+      ? table("Silences in force", [{ label: "rule" }, { label: "host" }, { label: "until" }, { label: "comment", wide: true }, { label: "end it" }],
         found.map((one) => [one.rule, name(one.user), moment(Date.parse(one.until)), one.comment, h("button", { type: "button", "aria-label": `End the silence of ${one.rule}`, onclick: () => end(one.id) }, "End")]))
       : h("p", { class: "empty" }, "Nothing is silenced."));
   }
@@ -168,8 +168,8 @@ export function open(root) {
       marks: annotations.marks(),
       empty: "Nothing was reported in this range.",
     });
-    fill(told, h("p", {}, `${tested.rule} would have fired ${plural(tested.periods.length, "time")}${get("label") ? ` of machines with ${get("label")}` : ""}, on windows of ${tested.rate}.`),
-      tested.periods.length ? h("div", { class: "data" }, table("When it would have fired", [{ label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }],
+    fill(told, h("p", {}, `${tested.rule} would have fired ${plural(tested.periods.length, "time")}${get("label") ? ` of hosts with ${get("label")}` : ""}, on windows of ${tested.rate}.`),
+      tested.periods.length ? h("div", { class: "data" }, table("When it would have fired", [{ label: "host", name: true }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }],
         tested.periods.slice(0, 50).map((one) => [who(one.user), moment(one.fired), one.resolved ? moment(one.resolved) : "still", value(one.value)]))) : null);
     test.refresh();
   }

@@ -1,4 +1,4 @@
-// Several machines in one chart, each in its colour; or each with the same time a week earlier behind it.
+// Several hosts in one chart, each in its colour; or each with the same time a week earlier behind it.
 
 import { address, exactly, getJson, getLabelled, getNames, getWindows, python, segment } from "../api.js";
 import { card } from "../card.js";
@@ -16,11 +16,11 @@ const STATISTICS = { mean: "mean", p95: "95th percentile", max: "maximum" };
 
 /** Opens the view in `root`. */
 export function open(root) {
-  const input = h("input", { type: "search", list: "known", size: "28", placeholder: "name of a machine", maxlength: "128" });
+  const input = h("input", { type: "search", list: "known", size: "28", placeholder: "name of a host", maxlength: "128" });
   const known = h("datalist", { id: "known" });
   const label = labelFilter({ asks: true });
   const form = h("form", { class: "controls", onsubmit: (event) => { event.preventDefault(); add(input.value.trim()); } },
-    h("label", {}, "Machine ", input), known, h("button", {}, "Add"), label.nodes);
+    h("label", {}, "Host ", input), known, h("button", {}, "Add"), label.nodes);
   const statistic = h("select", { onchange: () => set({ stat: statistic.value === "mean" ? null : statistic.value }) },
     Object.entries(STATISTICS).map(([value, text]) => h("option", { value }, text)));
   const overlay = h("input", { type: "checkbox", onchange: () => flip() });
@@ -36,7 +36,7 @@ export function open(root) {
       python: [code(0), ...(overlay.checked ? [code(WEEK).split("\n\n").at(-1).replaceAll("frame", "before")] : [])].join("\n\n"),
     }),
     rows: () => ({
-      columns: [{ label: "time" }, { label: "machine" }, { label: "when" }, { label: get("stat", "mean"), number: true }],
+      columns: [{ label: "time" }, { label: "host" }, { label: "when" }, { label: get("stat", "mean"), number: true }],
       rows: found.flatMap((one) => [...one.windows.map((row) => [iso(row.time), one.host, "now", valueOf(row)]), ...one.before.map((row) => [iso(row.time), one.host, "a week earlier", valueOf(row)])]),
     }),
   });
@@ -44,7 +44,7 @@ export function open(root) {
   const code = (back) => python("query", [[asked.metric]], { stats: [get("stat", "mean")], by: "user", users: compared.map(exactly), start: asked.start - back, end: asked.end - back, rate: asked.resample_rate });
   const plot = h("div", { class: "plot tall" });
   lines.body.append(h("div", { class: "controls" }, metric.label, h("label", {}, "Value ", statistic), h("label", {}, overlay, "a week earlier")), plot);
-  const chart = lineChart(plot, { label: "Loads of machines side by side" });
+  const chart = lineChart(plot, { label: "Loads of hosts side by side" });
   const whole = ["mean", "p95", "max"];
   const summary = card("Over the whole range", {
     source: () => ({
@@ -62,16 +62,16 @@ export function open(root) {
     error.textContent = "";
     if (!host) return;
     const names = [...known.options].map((one) => one.value);
-    if (isComplete && names.length && !names.includes(host)) error.textContent = `No machine is named “${host}”${get("label") ? ` and has ${get("label")}` : ""}. The list under the field has those there are.`;
-    else if (hosts().length >= MOST) error.textContent = `At most ${MOST} machines are compared at a time.`;
+    if (isComplete && names.length && !names.includes(host)) error.textContent = `No host is named “${host}”${get("label") ? ` and has ${get("label")}` : ""}. The list under the field has those there are.`;
+    else if (hosts().length >= MOST) error.textContent = `At most ${MOST} hosts are compared at a time.`;
     else {
       input.value = "";
       set({ host: [...hosts(), host] });
     }
   }
 
-  /** The machines that are compared: of those chosen the ones with the label; where none is chosen, the hottest with it. */
-  async function machines(named, { start, end }, signal) {
+  /** The hosts that are compared: of those chosen the ones with the label; where none is chosen, the hottest with it. */
+  async function toCompare(named, { start, end }, signal) {
     const of = get("label");
     if (!of) {
       fill(note);
@@ -106,7 +106,7 @@ export function open(root) {
     const named = metricOf(), { start, end } = range();
     let wanted;
     try {
-      wanted = await machines(named, { start, end }, signal);
+      wanted = await toCompare(named, { start, end }, signal);
     } catch (problem) {
       if (problem.name === "AbortError") throw problem;
       chart.fail(problem.message);
@@ -118,8 +118,8 @@ export function open(root) {
     asked = { metric: named.name, start, end, resample_rate: durationText(rateFor({ start, end }, 250)) };
     summary.node.hidden = !wanted.length;
     if (!wanted.length) {
-      if (get("label")) chart.fail([`No machine with ${get("label")} ${hosts().length ? "is chosen" : "reported in this range"}. `, h("a", { href: link("/compare", { host: hosts() }) }, "Leave out the label"), "."]);
-      else chart.fail(["Add machines by name, or select some in the ", h("a", { href: link("/") }, "fleet"), " (Space, or Ctrl and a click)."]);
+      if (get("label")) chart.fail([`No host with ${get("label")} ${hosts().length ? "is chosen" : "reported in this range"}. `, h("a", { href: link("/compare", { host: hosts() }) }, "Leave out the label"), "."]);
+      else chart.fail(["Add hosts by name, or select some in the ", h("a", { href: link("/") }, "fleet"), " (Space, or Ctrl and a click)."]);
       return;
     }
     const read = async (host, back) => {
@@ -152,19 +152,19 @@ export function open(root) {
     chart.show({
       x: times.map((at) => at / 1000), domain: [asked.start / 1000, asked.end / 1000],
       series: series.map(({ rows, back, ...one }) => {
-        const data = new Array(times.length).fill(undefined); // undefined: no bucket of this machine, the line goes on
+        const data = new Array(times.length).fill(undefined); // undefined: no bucket of this host, the line goes on
         for (const row of rows) data[place.get(row.time + back)] = valueOf(row);
         return { ...one, data, unit: named.unit };
       }),
       marks: annotations.marks(),
-      empty: "None of these machines reported in this range.",
+      empty: "None of these hosts reported in this range.",
     });
     const statistics = (rows) => {
       const flat = merged(rows.map((row) => row.histogram)), low = Math.min(...rows.map((row) => row.min)), high = Math.max(...rows.map((row) => row.max));
       return { mean: meanOf(rows), p95: quantile(flat, 0.95, named.bounded, low, high), max: rows.length ? high : null };
     };
     const of = (value) => shown(value, named.unit);
-    fill(summary.body, table(`${named.text}, of all samples`, [{ label: "machine", name: true }, { label: "mean", number: true }, { label: "p95", number: true }, { label: "maximum", number: true }, { label: "mean a week earlier", number: true }, { label: "change", number: true }],
+    fill(summary.body, table(`${named.text}, of all samples`, [{ label: "host", name: true }, { label: "mean", number: true }, { label: "p95", number: true }, { label: "maximum", number: true }, { label: "mean a week earlier", number: true }, { label: "change", number: true }],
       found.map(({ host, windows, before }) => {
         const now = statistics(windows), then = statistics(before);
         const change = now.mean !== null && then.mean !== null ? now.mean - then.mean : null;

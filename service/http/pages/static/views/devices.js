@@ -1,4 +1,4 @@
-// Disks and interfaces of one machine by name, a line each.
+// Disks and interfaces of one host by name, a line each.
 
 import { address, python, segment } from "../api.js";
 import { card } from "../card.js";
@@ -10,7 +10,7 @@ import { annotations } from "./shared.js";
 
 const DRAWN = 6;
 
-/** A card of what each device of the machine `id` did: `points` are windows of `metric`, `rate` ms wide, with their `device`. */
+/** A card of what each device of the host `id` did: `points` are windows of `metric`, `rate` ms wide, with their `device`. */
 export function devicesCard(id, metric, points, question, rate) {
   const byName = new Map();
   for (const one of points) {

@@ -1,4 +1,4 @@
-// The fleet: all machines over time, how their samples are distributed, who is busy, idle, silent, and what fires.
+// The fleet: all hosts over time, how their samples are distributed, who is busy, idle, silent, and what fires.
 
 import { address, getPicture, getWindows, python } from "../api.js";
 import { SERVICE } from "../base.js";
@@ -16,10 +16,10 @@ export const title = "Fleet";
 const SORTS = { name: "name", mean: "mean", p95: "95th percentile", max: "maximum", change: "change", cores: "cores", seen: "last seen" };
 const DEFAULT_SORT = "p95";
 /** Of a list at once, as the service allows. */
-const MOST_MACHINES = 10_000;
+const MOST_HOSTS = 10_000;
 /** The order in which one looks for something by a key: names as they are read, numbers from the highest. */
 const natural = (key) => (key === "name" ? "asc" : "desc");
-/** What is said of machines before it is known. */
+/** What is said of hosts before it is known. */
 const NO_TABLES = { states: {}, weighted: [], reporting: [], machines: [], hottest: [], idlest: [], silent: [], known_labels: {}, labelled: {}, firing: { total: 0, rules: {}, alerts: [] } };
 const STATES = { "": "all", hot: "hot", idle: "idle", silent: "silent", alerting: "alerting" };
 
@@ -59,18 +59,18 @@ export function open(root) {
   const note = h("p", { class: "quiet" });
   let picture = null, windows = [], asked = {}, selection = {}, loading = null;
 
-  const heat = card("Machines over time", {
+  const heat = card("Hosts over time", {
     source: () => ({
       path: address("/api/v1/windows/fleet", { ...asked, by: "user", ...selection }), file: "fleet.csv", accept: "text/csv",
-      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, by: "user", histograms: false, machines: chosenOnly() }),
+      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, by: "user", histograms: false, hosts: chosenOnly() }),
     }),
-    rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine), of: picture ? shownMachines() : 0 }),
+    rows: () => ({ columns: hostColumns(), rows: (picture?.machines ?? []).map(plainHost), of: picture ? shownHosts() : 0 }),
   });
   heat.body.append(
     h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), metric.label, label.nodes), picked, plot,
     h("div", { class: "controls" }, strip.node, note));
   const map = heatMap(plot, {
-    label: "Machines over time. Arrows move, Enter opens a machine, Space selects it; a table is below.",
+    label: "Hosts over time. Arrows move, Enter opens a host, Space selects it; a table is below.",
     describe: (row, column) => describe(row, column),
     pick: (row, event) => pick(row, event),
     zoom: (start, end) => set({ from: iso(start), to: iso(end), range: null }),
@@ -78,10 +78,10 @@ export function open(root) {
   });
 
   const trend = card("Utilization", {
-    help: "of all samples of the machines above",
+    help: "of all samples of the hosts above",
     source: () => ({
       path: windowsTogether(), file: "utilization.csv", accept: "text/csv",
-      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, machines: chosenOnly() }),
+      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, hosts: chosenOnly() }),
     }),
     rows: () => ({
       columns: [{ label: "time" }, ...["mean", "min", "max", "p5", "p50", "p95", "samples"].map((label) => ({ label, number: true }))],
@@ -122,15 +122,15 @@ export function open(root) {
   const curve = () => loadDuration(merged(windows.map((one) => one.histogram)));
 
   const lists = h("div", { class: "columns lists" });
-  const machines = card("Machines", {
+  const hosts = card("Hosts", {
     source: () => ({
-      path: address("/api/v1/fleet/machines", { ...asked, limit: MOST_MACHINES, ...order(), ...selection }), file: "machines.csv", accept: "text/csv",
-      python: python("machines", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, machines: { ...order(), ...selection } }),
+      path: address("/api/v1/fleet/machines", { ...asked, limit: MOST_HOSTS, ...order(), ...selection }), file: "machines.csv", accept: "text/csv",
+      python: python("hosts", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, hosts: { ...order(), ...selection } }),
     }),
-    rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine), of: picture ? shownMachines() : 0 }),
+    rows: () => ({ columns: hostColumns(), rows: (picture?.machines ?? []).map(plainHost), of: picture ? shownHosts() : 0 }),
   });
   const columns = h("div", { class: "columns main-first" }, trend.node, distribution.node, duration.node);
-  root.append(h("div", { class: "head" }, heading), tiles, heat.node, columns, lists, groups.node, machines.node);
+  root.append(h("div", { class: "head" }, heading), tiles, heat.node, columns, lists, groups.node, hosts.node);
 
   const bins = () => ({ all: shares(merged(windows.map((one) => one.histogram))), now: shares(windows.at(-1)?.histogram ?? []) });
   const chosen = () => params().getAll("sel");
@@ -139,7 +139,7 @@ export function open(root) {
     const count = picture.edges[row + 1] - picture.edges[row];
     const level = picture.pixels[row * picture.columns + column];
     const value = level ? shown(((level - 1) / 254) * picture.scale, picture.unit) : "no data";
-    const who = count === 1 ? [name(picture.labels[row])] : [`${count} machines from `, name(picture.labels[row])];
+    const who = count === 1 ? [name(picture.labels[row])] : [`${count} hosts from `, name(picture.labels[row])];
     return [who, h("br"), count > 1 && level ? `highest ${value}` : value, h("br"), moment(picture.start + picture.rate * column)];
   }
 
@@ -155,7 +155,7 @@ export function open(root) {
   const toggle = (id) => set({ sel: chosen().includes(id) ? chosen().filter((one) => one !== id) : [...chosen(), id].slice(-8) });
   const zoomRows = (first, last) => set({ first: picture.edges[first] || null, count: picture.edges[last + 1] - picture.edges[first] });
 
-  /** What machines are sorted by: the hottest come first where the address says nothing else. */
+  /** What hosts are sorted by: the hottest come first where the address says nothing else. */
   function sorted() {
     const key = get("sort", DEFAULT_SORT);
     return { key, order: get("order", natural(key)) };
@@ -164,13 +164,13 @@ export function open(root) {
   const sortBy = (key, order) => set({ sort: key === DEFAULT_SORT ? null : key, order: order === natural(key) ? null : order, first: null, count: null });
   const sortByHead = (key) => sortBy(key, sorted().key === key ? (sorted().order === "asc" ? "desc" : "asc") : natural(key));
 
-  /** Which machines the address means, as the service reads it; their order only where a part of it is meant. */
-  function chosenMachines(sort, order) {
+  /** Which hosts the address means, as the service reads it; their order only where a part of it is meant. */
+  function chosenHosts(sort, order) {
     const first = Number(get("first")) || 0, count = Number(get("count")) || 0;
     const texts = Object.fromEntries(["q", "os", "state", "label"].map((key) => [key, get(key)]).filter(([, value]) => value));
     return { ...texts, ...(first || count ? { sort, order } : {}), ...(first ? { first } : {}), ...(count ? { count } : {}) };
   }
-  const shownMachines = () => picture.edges.at(-1) - picture.edges[0];
+  const shownHosts = () => picture.edges.at(-1) - picture.edges[0];
   const chosenOnly = () => (Object.keys(selection).length ? selection : null);
   const windowsTogether = () => address("/api/v1/windows/fleet", { ...asked, histograms: true, ...selection });
 
@@ -185,7 +185,7 @@ export function open(root) {
     metric.update();
     const { start, end } = range(), now = Date.now();
     const named = metricOf();
-    const wanted = chosenMachines(sort, direction);
+    const wanted = chosenHosts(sort, direction);
     const question = {
       metric: named.name, stat: get("stat"), start, end, columns: Math.min(400, Math.max(60, Math.round(plot.clientWidth / 3))),
       rows: Math.max(10, plot.clientHeight - 22), tables: "last", sort, order: direction, ...wanted,
@@ -228,8 +228,8 @@ export function open(root) {
     map.mark(annotations.marks());
     paintTrend(named);
     paintTiles(named);
-    for (const one of [heat, trend, distribution, duration, machines]) one.refresh();
-    await groups.refresh(picture.labelled, shownMachines(), { metric: named.name, start: picture.start, end: asked.end, selection }, named.unit, { quiet, signal });
+    for (const one of [heat, trend, distribution, duration, hosts]) one.refresh();
+    await groups.refresh(picture.labelled, shownHosts(), { metric: named.name, start: picture.start, end: asked.end, selection }, named.unit, { quiet, signal });
   }
 
   function paintMap() {
@@ -248,28 +248,28 @@ export function open(root) {
     fill(heading, "Fleet", labelTitle());
     strip.top.textContent = shown(picture.scale, picture.unit, 0);
     paintFiring();
-    const per = picture.rows ? Math.ceil(shownMachines() / picture.rows) : 1;
+    const per = picture.rows ? Math.ceil(shownHosts() / picture.rows) : 1;
     const part = get("first") || get("count");
-    fill(note, `${whole(shownMachines())} of ${plural(picture.total, "machine")}, a column is ${durationText(picture.rate)}`,
-      per > 1 ? `, a row up to ${per} machines: its highest value. Click a row, or drag over rows, to see them.` : ".",
+    fill(note, `${whole(shownHosts())} of ${plural(picture.total, "host")}, a column is ${durationText(picture.rate)}`,
+      per > 1 ? `, a row up to ${per} hosts: its highest value. Click a row, or drag over rows, to see them.` : ".",
       part ? [" ", h("a", { href: location.pathname + withoutRows() }, "Show all rows")] : null);
     const found = chosen();
     fill(picked, found.length ? [h("span", {}, `${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", …" : ""),
       h("a", { href: link("/compare", { host: found }) }, "Compare them"), h("button", { type: "button", onclick: () => set({ sel: null }) }, "Clear")] : null);
     fill(lists, list("Hottest", picture.hottest, "The highest 95th percentiles of samples.", "p95"), list("Idlest", picture.idlest, "The lowest 95th percentiles of samples.", "p95"),
-      list("Silent", picture.silent, `${plural(picture.states.silent, "machine has", "machines have")} not reported for ten minutes.`, "seen"), firing);
-    fill(machines.body, picture.machines.length
-      ? table(`${whole(picture.machines.length)} of ${plural(picture.total, "machine")}, ${named.text}, over the whole range`, machineColumns(), picture.machines.map(machineRow),
+      list("Silent", picture.silent, `${plural(picture.states.silent, "host has", "hosts have")} not reported for ten minutes.`, "seen"), firing);
+    fill(hosts.body, picture.machines.length
+      ? table(`${whole(picture.machines.length)} of ${plural(picture.total, "host")}, ${named.text}, over the whole range`, hostColumns(), picture.machines.map(hostRow),
         { sort: { key: sorted().key, descending: sorted().order === "desc", by: sortByHead } })
       : h("p", { class: "empty" }, unknown ? begin() : nothing()));
-    document.documentElement.dataset.machines = picture.total;
+    document.documentElement.dataset.hosts = picture.total;
   }
 
   const firing = h("section", { class: "card" }, h("header", {}, h("h2", {}, "Firing")), h("div", {}));
-  const begin = () => ["No machine has reported yet. Start an agent: ", h("code", {}, `loadlens-agent --url ${SERVICE}`), ", or load a fleet to look at: ", h("code", {}, "loadlens-service demo"), "."];
+  const begin = () => ["No host has reported yet. Start an agent: ", h("code", {}, `loadlens-agent --url ${SERVICE}`), ", or load a fleet to look at: ", h("code", {}, "loadlens-service demo"), "."];
   const nothing = () => (get("q") || get("state") || get("os") || get("label") || get("first")
-    ? ["No machine is like this. ", h("a", { href: link("/", { label: null }) }, "Show all")]
-    : ["No machine reported in this range. ", h("a", { href: location.pathname + "?range=30d" }, "Look at the last 30 days"), "."]);
+    ? ["No host is like this. ", h("a", { href: link("/", { label: null }) }, "Show all")]
+    : ["No host reported in this range. ", h("a", { href: location.pathname + "?range=30d" }, "Look at the last 30 days"), "."]);
   const withoutRows = () => {
     const kept = params();
     kept.delete("first");
@@ -279,24 +279,24 @@ export function open(root) {
 
   function list(label, found, text, key) {
     return h("section", { class: "card" }, h("header", {}, h("h2", {}, label)), h("p", { class: "quiet" }, text),
-      found.length ? table(label, [{ label: "machine", name: true }, { label: key === "seen" ? "last seen" : "p95", number: true }, { label: "mean", number: true }],
+      found.length ? table(label, [{ label: "host", name: true }, { label: key === "seen" ? "last seen" : "p95", number: true }, { label: "mean", number: true }],
         found.map((one) => [h("a", { href: hostLink(one.user_id) }, name(one.user_id)), key === "seen" ? ago(one.seen) : shown(one.p95, picture.unit), shown(one.mean, picture.unit)]), { captionHidden: true })
         : h("p", { class: "empty" }, "None."));
   }
 
-  const machineColumns = () => [
-    { label: "machine", key: "name", name: true }, { label: "state" }, { label: "mean", key: "mean", number: true }, { label: "p95", key: "p95", number: true },
+  const hostColumns = () => [
+    { label: "host", key: "name", name: true }, { label: "state" }, { label: "mean", key: "mean", number: true }, { label: "p95", key: "p95", number: true },
     { label: "maximum", key: "max", number: true }, { label: "change", key: "change", number: true }, { label: "cores", key: "cores", number: true },
     { label: "system" }, { label: "last seen", key: "seen" }, ...(hasLabels() ? [{ label: "labels" }] : []),
   ];
   const hasLabels = () => Object.keys(picture?.known_labels ?? {}).length > 0;
-  const machineRow = (one) => [
+  const hostRow = (one) => [
     h("span", {}, h("input", { type: "checkbox", "aria-label": `Select ${one.user_id}`, checked: chosen().includes(one.user_id), onchange: () => toggle(one.user_id) }), " ",
       h("a", { href: hostLink(one.user_id) }, name(one.user_id))),
     badges(one.states), shown(one.mean, picture.unit), shown(one.p95, picture.unit), shown(one.maximum, picture.unit),
     picture.unit === "1" ? difference(one.change) : shown(one.change, picture.unit), one.cores || "–", one.os_type, ago(one.seen), ...(hasLabels() ? [labelLinks(one.labels)] : []),
   ];
-  const plainMachine = (one) => [one.user_id, one.states.join(" "), one.mean, one.p95, one.maximum, one.change, one.cores, one.os_type, iso(one.seen), ...(hasLabels() ? [Object.entries(one.labels).map((pair) => pair.join("=")).join(",")] : [])];
+  const plainHost = (one) => [one.user_id, one.states.join(" "), one.mean, one.p95, one.maximum, one.change, one.cores, one.os_type, iso(one.seen), ...(hasLabels() ? [Object.entries(one.labels).map((pair) => pair.join("=")).join(",")] : [])];
 
   function paintTrend(named) {
     const usual = spacing(windows.map((one) => one.time), picture.rate);
@@ -339,9 +339,9 @@ export function open(root) {
     const { total: firingNow, rules } = picture.firing, some = chosenOnly() !== null;
     const tile = (label, value, more, to_) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, to_ ? h("a", { href: to_ }, value) : value), h("dd", { class: "more" }, more));
     fill(tiles,
-      tile("Machines", whole(shownMachines()), some ? `of ${whole(picture.known)} are shown` : `of ${whole(picture.known)} reported in the range`),
+      tile("Hosts", whole(shownHosts()), some ? `of ${whole(picture.known)} are shown` : `of ${whole(picture.known)} reported in the range`),
       tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean"),
-      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), some ? "of those shown, over the whole range" : "of all machines, over the whole range"),
+      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), some ? "of those shown, over the whole range" : "of all hosts, over the whole range"),
       tile("Saturated", named.bounded && all.length ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `share of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
       tile("Silent", whole(picture.states.silent), "no report for ten minutes", link("/", { q: get("q"), os: get("os"), state: "silent" })),
       tile("Firing", whole(firingNow), firingNow ? Object.keys(rules).slice(0, 3).join(", ") : "no rule fires", link("/alerts")));
@@ -350,7 +350,7 @@ export function open(root) {
   function paintFiring() {
     const { alerts } = picture.firing;
     fill(firing.lastChild, alerts.length
-      ? table("Firing alerts", [{ label: "rule" }, { label: "machine", name: true }, { label: "since" }],
+      ? table("Firing alerts", [{ label: "rule" }, { label: "host", name: true }, { label: "since" }],
         alerts.map((one) => [h("a", { href: link("/alerts", { rule: one.rule }) }, one.rule), one.user ? h("a", { href: hostLink(one.user) }, name(one.user)) : "the fleet", ago(one.fired)]), { captionHidden: true })
       : h("p", { class: "empty" }, "Nothing fires. ", h("a", { href: link("/alerts") }, "Rules and silences")));
   }

@@ -1,4 +1,4 @@
-// One machine: its load over time with everything that is known of it, its cores, its size, its agent's settings.
+// One host: its load over time with everything that is known of it, its cores, its size, its agent's settings.
 
 import { address, exactly, getJson, getUser, getWindows, hasAddress, python, segment, ServiceError } from "../api.js";
 import { BASE } from "../base.js";
@@ -51,7 +51,7 @@ export function open(root) {
   history.body.append(h("div", { class: "controls" }, metric.label, checks.map((one) => one.label)), historyPlot);
   history.node.append(findings, noteForm(() => exactly(id()), () => refresh({ quiet: true })));
   const who = processes(() => id());
-  const chart = lineChart(historyPlot, { label: "Load of the machine over time", pick: (at) => who.pick(at) });
+  const chart = lineChart(historyPlot, { label: "Load of the host over time", pick: (at) => who.pick(at) });
 
   const coreCard = card("Cores", {
     help: "mean of each core",
@@ -59,7 +59,7 @@ export function open(root) {
       path: address(`/api/v1/windows/byUser/${segment(id())}`, { ...asked, core: "each" }), file: `${id()}-cores.csv`, accept: "text/csv",
       python: python("history", [id(), asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, core: "each" }),
     }),
-    rows: () => ({ columns: [{ label: "time" }, { label: "core", number: true }, { label: "mean", number: true }, { label: "max", number: true }], rows: cores.map((one) => [iso(one.time), one.core ?? "machine", one.mean, one.max]) }),
+    rows: () => ({ columns: [{ label: "time" }, { label: "core", number: true }, { label: "mean", number: true }, { label: "max", number: true }], rows: cores.map((one) => [iso(one.time), one.core ?? "host", one.mean, one.max]) }),
   });
   const corePlot = h("div", { class: "heat cores" });
   const coreStrip = scaleStrip("0", "");
@@ -104,7 +104,7 @@ export function open(root) {
   let sized = null;
   const size = card("Size", {
     source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h", core: "each" }).replace("print(frame)", "print(analytics.right_size(frame))") }),
-    rows: () => ({ columns: ["machine", "verdict", "now", "recommended", "unit", "reason"].map((label) => ({ label })), rows: sized ? [[id(), sized.verdict ?? "", sized.now ?? "", sized.recommended ?? "", sized.unit ?? "", sized.why ?? sized.unavailable]] : [] }),
+    rows: () => ({ columns: ["host", "verdict", "now", "recommended", "unit", "reason"].map((label) => ({ label })), rows: sized ? [[id(), sized.verdict ?? "", sized.now ?? "", sized.recommended ?? "", sized.unit ?? "", sized.why ?? sized.unavailable]] : [] }),
   });
   const sizeText = h("div", { role: "status" });
   size.body.append(sizeText);
@@ -133,14 +133,14 @@ export function open(root) {
     fill(heading, name(id()));
     fill(links, hasAddress(id()) ? h("a", { href: `${BASE}/reports/users/${segment(id())}` }, "Report") : null, h("a", { href: link("/compare", { host: [id()] }) }, "Compare"), h("a", { href: link("/") }, "Fleet"));
     if (!id()) {
-      fill(heading, "No machine is chosen");
+      fill(heading, "No host is chosen");
       nobody("Choose one in the ", h("a", { href: link("/") }, "fleet"), ".");
       return;
     }
     try {
       segment(id());
     } catch (error) {
-      nobody(error.message, " ", h("a", { href: link("/") }, "All machines"));
+      nobody(error.message, " ", h("a", { href: link("/") }, "All hosts"));
       return;
     }
     const { start, end } = range();
@@ -161,7 +161,7 @@ export function open(root) {
       before = has("overlay") ? await read(named, { ...asked, start: start - week_, end: end - week_ }, signal) : [];
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      if (error.status === 404) nobody("No machine of this name has reported. ", h("a", { href: link("/") }, "All machines"));
+      if (error.status === 404) nobody("No host of this name has reported. ", h("a", { href: link("/") }, "All hosts"));
       else chart.fail(error.message);
       return;
     }
@@ -176,7 +176,7 @@ export function open(root) {
     for (const one of [history, coreCard, duration, weekCard, size]) one.refresh();
   }
 
-  /** Says why there is no machine to show, in place of one. */
+  /** Says why there is no host to show, in place of one. */
   function nobody(...words) {
     fill(about);
     fill(unknown, words);
@@ -251,7 +251,7 @@ export function open(root) {
     for (const one of cores) values[rowOf.get(one.core) * columns + Math.floor(one.time / rate) - first] = one.mean;
     const highest = named.bounded ? 1 : Math.max(...cores.map((one) => one.mean), 1e-9);
     coreStrip.top.textContent = shown(highest, named.unit);
-    coreMap.show({ pixels: levels(values, highest), rows: coreNumbers.length, columns, start: first * rate, rate }, { empty: "This machine does not report its cores one by one." });
+    coreMap.show({ pixels: levels(values, highest), rows: coreNumbers.length, columns, start: first * rate, rate }, { empty: "This host does not report its cores one by one." });
     coreMap.mark(annotations.marks());
   }
 
@@ -310,7 +310,7 @@ export function open(root) {
     for (const one of small.splice(0)) one.close();
     const kinds = new Map(wanted.flatMap((one, place) => (found[place].length && KINDS.some(([known]) => known === one.name) ? [[one.name, found[place]]] : [])));
     const reported = wanted.flatMap((one, place) => (found[place].length && !kinds.has(one.name) ? [[one, found[place]]] : []));
-    fill(others, reported.length || kinds.size ? null : h("p", { class: "empty" }, "Only the CPU is reported of this machine. Settings of its agent add others."));
+    fill(others, reported.length || kinds.size ? null : h("p", { class: "empty" }, "Only the CPU is reported of this host. Settings of its agent add others."));
     if (kinds.size) drawKinds(kinds, question);
     for (const [one, points] of reported) {
       if (points.some((row) => row.device)) {

@@ -1,4 +1,4 @@
-// A form that makes the plainest rule: tell me when a machine is above a level for some time.
+// A form that makes the plainest rule: tell me when a host is above a level for some time.
 
 import { segment, send } from "../api.js";
 import { BASE } from "../base.js";
@@ -19,9 +19,9 @@ export function newRule(done) {
   const problem = h("p", { class: "error", role: "alert" });
   length.value = "5m";
   const form = h("form", { class: "fields no-print", "aria-label": "New rule", onsubmit: (event) => { event.preventDefault(); make(); } },
-    h("label", {}, "Machine", user), h("label", {}, "Metric", metric), h("label", {}, levelUnit, level), h("label", {}, "For", length), h("label", {}, "Name of the rule", called), h("button", { class: "main" }, "Make rule"));
+    h("label", {}, "Host", user), h("label", {}, "Metric", metric), h("label", {}, levelUnit, level), h("label", {}, "For", length), h("label", {}, "Name of the rule", called), h("button", { class: "main" }, "Make rule"));
   const node = h("section", { class: "card" }, h("header", {}, h("h2", {}, "New rule")),
-    h("p", { class: "quiet" }, "Fires while a machine's mean is above the level. * stands for any characters. Other kinds of rules, and whom they tell, come from ",
+    h("p", { class: "quiet" }, "Fires while a host's mean is above the level. * stands for any characters. Other kinds of rules, and whom they tell, come from ",
       h("code", {}, "--rules rules.toml"), " or by ", h("a", { href: `${BASE}/docs` }, "PUT /api/v1/rules/{name}"), "."), form, problem);
   unit();
 

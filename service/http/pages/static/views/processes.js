@@ -1,4 +1,4 @@
-// Who used a machine's CPU: processes or units stacked over time, and who it was at a moment.
+// Who used a host's CPU: processes or units stacked over time, and who it was at a moment.
 
 import { address, getJson, python } from "../api.js";
 import { card } from "../card.js";
@@ -16,7 +16,7 @@ const MOST_BUCKETS = 2000;
 const called = (one) => [name(one.name), one.unit ? [" (", name(one.unit), ")"] : null, one.command && one.command !== one.name ? [" ", h("code", {}, name(one.command))] : null];
 const label = (one) => (one.unit ? `${one.name} (${one.unit})` : one.name);
 
-/** A card of the machine `id()`. `show` is told the range; `pick` a moment of it. */
+/** A card of the host `id()`. `show` is told the range; `pick` a moment of it. */
 export function processes(id) {
   const by = h("select", { onchange: () => set({ who: by.value === "process" ? null : by.value }) }, h("option", { value: "process" }, "processes"), h("option", { value: "unit" }, "units and containers"));
   let asked = {}, found = null, loading = null;
@@ -79,7 +79,7 @@ export function processes(id) {
     const start = starts.filter((one) => one <= at).at(-1) ?? starts[0];
     try {
       const of = await getJson(address("/api/v1/who", { host: id(), by: asked.by, start, end: start + width }), loading.signal);
-      fill(then, h("h3", {}, `${moment(start)}, of ${shown(of.core_s ? of.busy_s / of.core_s : 0)} that the machine used`), list(of));
+      fill(then, h("h3", {}, `${moment(start)}, of ${shown(of.core_s ? of.busy_s / of.core_s : 0)} that the host used`), list(of));
     } catch (error) {
       if (error.name !== "AbortError") fill(then, h("p", { class: "error" }, error.message));
     }

@@ -18,7 +18,7 @@ export function open(root) {
   const target = h("input", { name: "target", type: "number", min: "1", max: "100", step: "1", size: "5", value: "80" });
   const make = h("button", { class: "main" }, "Make the report");
   const form = h("form", { class: "fields", "aria-label": "Report", onsubmit: (event) => { event.preventDefault(); set({ host: host.value.trim(), target: target.value === "80" ? null : target.value, made: "1" }); show(); } },
-    h("label", {}, "Machine", host), list, h("label", {}, "Target utilization in %", target), make);
+    h("label", {}, "Host", host), list, h("label", {}, "Target utilization in %", target), make);
   const state = h("p", { role: "status" });
   const downloads = h("p", { class: "head" });
   const reader = h("div", {});

@@ -14,7 +14,7 @@ const options = (texts) => Object.entries(texts).map(([value, text]) => h("optio
 const days = (one) => DAYS[one.join(" ")] ?? one.map((day) => WEEK[day]).join(", ");
 const about = (one) => [one.user ? name(one.user) : "the whole fleet", `, ${RANGES[one.last] ?? `the last ${one.last}`}`];
 
-/** The card; `hosts` is the id of a list of machines to choose from, `chosen()` the one that the page is about. */
+/** The card; `hosts` is the id of a list of hosts to choose from, `chosen()` the one that the page is about. */
 export function schedules(hosts, chosen) {
   const host = h("input", { name: "scheduled-host", type: "search", size: "22", list: hosts, placeholder: "the whole fleet", maxlength: "128" });
   const day = h("select", { name: "days" }, options(DAYS)), last = h("select", { name: "last" }, options(RANGES));

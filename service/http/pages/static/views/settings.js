@@ -1,4 +1,4 @@
-// How a machine's agent samples: what is asked of it, what is in force, and a form that changes it.
+// How a host's agent samples: what is asked of it, what is in force, and a form that changes it.
 
 import { address, getJson, getTagged, segment, send } from "../api.js";
 import { fill, h, notice } from "../dom.js";
@@ -31,7 +31,7 @@ export function settings() {
     id = user;
     let agent;
     try {
-      // Asked for as a list, because there are machines that others than our agents report.
+      // Asked for as a list, because there are hosts that others than our agents report.
       const { total } = await getJson(address("/api/v1/agents", { selector: `agent:${id}`, limit: 1 }), signal);
       if (total) agent = await getJson(`/api/v1/agents/${segment(id)}`, signal);
     } catch (problem) {
@@ -40,7 +40,7 @@ export function settings() {
       return null;
     }
     if (!agent) {
-      fill(body, h("p", { class: "empty" }, "No agent of this project reports for this machine, so its settings cannot be changed from here."));
+      fill(body, h("p", { class: "empty" }, "No agent of this project reports for this host, so its settings cannot be changed from here."));
       return null;
     }
     if (!form.isConnected) fill(body, state, form);

@@ -12,10 +12,10 @@ export const SATURATED = 58 / 64;
 export const saturatedShare = (curve) => curve[58];
 
 /** The query of a load-duration curve as Python: its windows, and the curve of their histograms. */
-export const loadDurationPython = (method, positional, { start, end, resample_rate: rate }, machines = null) =>
-  python(method, positional, { start, end, rate, machines }).replace("print(frame)", "print(analytics.load_duration_curve(frame))");
+export const loadDurationPython = (method, positional, { start, end, resample_rate: rate }, hosts = null) =>
+  python(method, positional, { start, end, rate, hosts }).replace("print(frame)", "print(analytics.load_duration_curve(frame))");
 
-/** Who used most of the CPU of a machine at some time, in words; empty where that is not known. */
+/** Who used most of the CPU of a host at some time, in words; empty where that is not known. */
 export const consumers = (used) => (used ?? []).map((one) => `${one.unit ? `${one.name} (${one.unit})` : one.name} ${shown(one.share, "1", 0)}`).join(", ");
 
 const options = () => [...document.getElementById("metrics").content.querySelectorAll("option")];
@@ -40,7 +40,7 @@ export function metricSelect() {
 /** Deploys, incidents and the like, as people and their tools have told them. */
 export const annotations = {
   found: [],
-  /** Those that touch a range, about one machine or about any. */
+  /** Those that touch a range, about one host or about any. */
   async load({ start, end, user = null }, signal) {
     const answer = await getJson(address("/api/v1/annotations", { start, end, user, limit: 100 }), signal).catch((error) => {
       if (error.name === "AbortError") throw error;
@@ -54,7 +54,7 @@ export const annotations = {
   },
 };
 
-/** A form that notes a moment, of the machines that `user()` names; `done` is called when it is kept. */
+/** A form that notes a moment, of the hosts that `user()` names; `done` is called when it is kept. */
 export function noteForm(user, done) {
   const text = h("input", { name: "note", size: "28", maxlength: "500", required: true, placeholder: "deploy 1.4" });
   const error = h("span", { class: "error", role: "alert" });

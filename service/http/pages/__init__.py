@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import jinja2
 
-PAGES = Path(__file__).parent / "pages"
+PAGES = Path(__file__).parent
 """The folder of templates, and of what pages load."""
 
 

@@ -1,4 +1,4 @@
-"""The machines as the dashboard lists them: what is known of each, and its exact statistics over a range."""
+"""The hosts as the dashboard lists them: what is known of each, and its exact statistics over a range."""
 
 import asyncio
 import csv
@@ -14,17 +14,14 @@ from contract import times
 from contract.metrics import NamedMetric
 from contract.selectors import labels_text
 from contract.times import DAY_MS, format_instant, parse_timestamp
-from service.dashboard.machines import ListedMachines, Selection, page_of
+from service.dashboard.hosts import ListedHosts, Selection, page_of
 from service.dashboard.matrix import FleetCache
-from service.http.answers import ARROW, CSV, JSON, arrow_stream, preferred
-from service.http.asking import ask
-from service.http.csv_cells import harmless
-from service.http.listing import take_limit, whole_number
-from service.http.parameters import MAX_LIMIT, MAX_USERS, MachinesParameters, names_of
+from service.http.answers import ARROW, CSV, JSON, arrow_stream, harmless, preferred
+from service.http.listing import take_limit, take_selection, whole_number
+from service.http.parameters import MAX_LIMIT, MAX_USERS, HostsParameters, names_of
 from service.http.problems import HTTPProblem
-from service.http.queries import named_metric
+from service.http.queries import ask, named_metric
 from service.http.requests import Parameters, duration, text
-from service.http.selecting import take_selection
 
 _COLUMNS = (
     "user_id", "states", "mean", "p95", "max", "change", "cores", "os_type", "last_seen", "labels",
@@ -32,11 +29,11 @@ _COLUMNS = (
 _FORMS = (JSON, CSV, ARROW)
 
 
-class MachineTable:
-    """Lists machines with their statistics, chosen and sorted as in the fleet's picture."""
+class HostTable:
+    """Lists hosts with their statistics, chosen and sorted as in the fleet's picture."""
 
     def __init__(self, cache: FleetCache, alerting: Callable[[], frozenset[str]]) -> None:
-        """`alerting` names the machines about which an alert fires, and may block."""
+        """`alerting` names the hosts about which an alert fires, and may block."""
         self._cache = cache
         self._alerting = alerting
 
@@ -45,11 +42,11 @@ class MachineTable:
         form = JSON if req.accept == "*/*" else preferred(req, _FORMS)
         if form is None:
             raise HTTPProblem(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {', '.join(_FORMS)}.")
-        asked = await Parameters.read(req, names_of(MachinesParameters))
+        asked = await Parameters.read(req, names_of(HostsParameters))
         now_ms = times.now_ms()
         metric = named_metric(asked.take("metric", text, "cpuUtilization"))
         if metric.over_cores:
-            asked.refuse("metric", f"expected a metric of machines, got {metric.name}, which compares cores")
+            asked.refuse("metric", f"expected a metric of hosts, got {metric.name}, which compares cores")
         end_ms = asked.take("end", parse_timestamp, now_ms)
         start_ms = asked.take("start", parse_timestamp, end_ms - DAY_MS)
         rate_ms = asked.take("resample_rate", duration, 1)
@@ -69,12 +66,12 @@ class MachineTable:
 
     def _found(
         self, wanted: Selection, metric: NamedMetric, range_ms: tuple[int, int], now_ms: int, page: tuple[int, int]
-    ) -> ListedMachines:
+    ) -> ListedHosts:
         until_ms = min(now_ms, range_ms[1])
         return page_of(self._cache, wanted, metric.quantity, range_ms, self._alerting(), until_ms, page)
 
 
-def _encoded(page: ListedMachines, form: str, behind: str | None) -> bytes:
+def _encoded(page: ListedHosts, form: str, behind: str | None) -> bytes:
     """A page, and where the next begins."""
     if form == ARROW:
         about = {"total": str(page.total)} | ({"next": behind} if behind else {})

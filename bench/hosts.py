@@ -1,11 +1,11 @@
-"""Simulated machines: what an agent samples from /proc/stat every 50 ms, under the load of real ones.
+"""Simulated hosts: what an agent samples from /proc/stat every 50 ms, under the load of real ones.
 
-The load is the fleet of PlanetLab machines (percent, every 5 minutes; see --fleet), or, where that file is missing,
+The load is the fleet of PlanetLab hosts (percent, every 5 minutes; see --fleet), or, where that file is missing,
 a seeded random one. What lies between two of its values is drawn: each sample of each core is busy for a share of
 its 50 ms that scatters around the load in bursts. The counters are then kept as Linux keeps them: busy time is
 charged in ticks of 4 ms (250 Hz), to user or system, idle time as it passes; each is read in whole units of 10 ms, at
 times that are off by some tenths of a millisecond. So the units between two readings are mostly 5, sometimes 4 or 6,
-and a sample of a core has few values (0, 1/6, 1/5, 1/4, ...), as on a real machine.
+and a sample of a core has few values (0, 1/6, 1/5, 1/4, ...), as on a real host.
 """
 
 import functools
@@ -34,34 +34,34 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ReplayedFleet:
-    """The load of machines, in [0, 1], every 5 minutes."""
+    """The load of hosts, in [0, 1], every 5 minutes."""
 
     source: str
     load: list[Floats]
-    """Of each machine."""
+    """Of each host."""
 
     @classmethod
-    def read(cls, path: Path | None, machines: int, seed: int) -> "ReplayedFleet":
-        """Machines drawn from the file, or made up where there is none."""
+    def read(cls, path: Path | None, hosts: int, seed: int) -> "ReplayedFleet":
+        """Hosts drawn from the file, or made up where there is none."""
         rng = np.random.default_rng(seed)
         if path is None or not path.exists():
-            steps = rng.normal(0.0, 0.05, (machines, 1728)).cumsum(axis=1)
+            steps = rng.normal(0.0, 0.05, (hosts, 1728)).cumsum(axis=1)
             return cls("made-up load (no fleet file)", list(np.abs((steps + 0.1) % 2.0 - 1.0)))
         table = pd.read_parquet(path, columns=["user_id", "utilization_percent"])
-        names = rng.choice(table["user_id"].cat.categories.to_numpy(), machines, replace=False)
+        names = rng.choice(table["user_id"].cat.categories.to_numpy(), hosts, replace=False)
         wanted = table[table["user_id"].isin(names)]
         groups = wanted.groupby("user_id", observed=True)["utilization_percent"]
         return cls(f"load of {path.name}", [groups.get_group(name).to_numpy() / 100.0 for name in names])
 
-    def at(self, machine: int, second: int, windows: int) -> Floats:
+    def at(self, host: int, second: int, windows: int) -> Floats:
         """The load in each of `windows` windows, from `second` on; a trace that ends begins anew."""
-        load = self.load[machine]
+        load = self.load[host]
         place = (second + np.arange(windows) * (WINDOW_MS / 1000)) / _STEP_S
         return np.interp(place % len(load), np.arange(len(load) + 1), [*load, load[0]])
 
 
 class Sampled(NamedTuple):
-    """Samples by window, series (the whole machine, then each core) and sample."""
+    """Samples by window, series (the whole host, then each core) and sample."""
 
     utilization: Floats
     """In [0, 1]."""
@@ -74,7 +74,7 @@ class Sampled(NamedTuple):
 
 
 def samples(load: Floats, cores: int, rng: np.random.Generator) -> Sampled:
-    """What is sampled of a machine with that load, a window for each of its values."""
+    """What is sampled of a host with that load, a window for each of its values."""
     windows = len(load)
     share = rng.dirichlet(np.full(cores, 8.0)) * cores
     wandering = np.exp(rng.normal(0.0, 0.2, (cores, windows)))
