@@ -1,5 +1,6 @@
 """How all tests run, and a browser for those that look at pages."""
 
+import gc
 import os
 import shutil
 import sys
@@ -32,6 +33,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr != "not server and not slow" or collection_path.suffix != ".py":
         return None
     return True if "\npytestmark = pytest.mark.server\n" in collection_path.read_text(encoding="utf-8") else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was imported stays: that no garbage is looked for in it again and again spares 5 % of the CPU time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
