@@ -33,7 +33,7 @@ _STEP_MS = 15 * MINUTE_MS
 _BATCH = 1000
 _NDJSON = "application/x-ndjson"
 _SERIES = 5
-_WIDTH, _HEIGHT, _PANEL = 760, 560, 250
+_WIDTH, _HEIGHT, _PANEL, _MARGIN = 760, 560, 290, 26
 
 
 class Curve(NamedTuple):
@@ -191,7 +191,7 @@ def _panel(curve: Curve, left: int, top: int) -> Iterator[str]:
     sizes, costs = np.array(curve.points).T
     high, wide, tall = _round_up(max(costs.max(), 1e-3)), _PANEL, 160
     low_log, span = math.log10(sizes.min()), max(1e-9, math.log10(sizes.max() / sizes.min()))
-    xs = left + wide * (np.log10(sizes) - low_log) / span
+    xs = left + _MARGIN + (wide - 2 * _MARGIN) * (np.log10(sizes) - low_log) / span
     ys = top + tall * (1 - costs / high)
     yield f'<text x="{left}" y="{top - 22}" font-weight="bold" fill="#1f2933">{curve.title}: {curve.unit} of CPU</text>'
     for share in (0, 0.5, 1):
