@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from curves import stored_on
@@ -24,6 +25,7 @@ from load import varied
 from options import Options, scratch, trees
 from output import left_out, machine, table
 from processes import SERVER_CORE
+from reports import user_name
 from servers import Server, answer, installed, loadlens
 
 from contract import times
@@ -98,33 +100,42 @@ def _of_reports(folder: Path, tree: Path, options: argparse.Namespace) -> Counte
         one for one in contestants(folder, options.fleet)
         if one.name.startswith("Loadlens,") and one.templates.stem == options.shape
     ]  # fmt: skip
-    with loadlens(folder / "reports", core=SERVER_CORE, tree=tree) as server:
+    load = OfferedLoad(options.connections, 0, options.seconds + 4)
+    with loadlens(folder / "reports", core=SERVER_CORE, tree=tree) as server, ThreadPoolExecutor(1) as beside:
         server.ask("GET", "/api/v1/users?limit=1")  # once everything is imported
-        load = OfferedLoad(options.connections, 0, options.seconds + 4)
-        with _beside(lambda: wrk(contestant, server, load, times.now_ms() - DAY_MS)):
-            return _stacks(server, folder, options.seconds)
+        sent = beside.submit(wrk, contestant, server, load, times.now_ms() - DAY_MS)
+        stacks = _stacks(server, folder, options.seconds)
+        if (outcome := sent.result()).refused or not outcome.requests:
+            raise RuntimeError(f"{outcome.refused} reports were refused, of {outcome.requests} answered")
+    return stacks
 
 
 def _of_history(folder: Path, tree: Path, options: argparse.Namespace) -> Counter[str]:
     end = times.now_ms() // HOUR_MS * HOUR_MS
     place = folder / "history"
     stored_on(place, varied(options.fleet), options.machines, 1, end, shape=options.shape, tree=tree)
-    with loadlens(place, core=SERVER_CORE, tree=tree) as server, closing(server.connect()) as connection:
-        ended = threading.Event()
+    ended = threading.Event()
+    with (
+        loadlens(place, core=SERVER_CORE, tree=tree) as server,
+        closing(server.connect()) as connection,
+        ThreadPoolExecutor(1) as beside,
+    ):
 
         def ask() -> None:
             query = f"start={end - DAY_MS}&end={end}&resample_rate=15m"
             turn = 0
             while not ended.is_set():
-                user = f"02:00:00:00:00:{turn % min(256, options.machines):02x}"
+                user = user_name(turn % options.machines)
                 answer(connection, "GET", f"/api/v1/metrics/cpuLoadAvg/byUser/{user}?{query}", None, {})
                 turn += 1
 
-        with _beside(ask):
-            try:
-                return _stacks(server, folder, options.seconds)
-            finally:
-                ended.set()
+        asked = beside.submit(ask)
+        try:
+            stacks = _stacks(server, folder, options.seconds)
+        finally:
+            ended.set()
+        asked.result()
+    return stacks
 
 
 def _stacks(server: Server, folder: Path, seconds: float) -> Counter[str]:
@@ -144,17 +155,6 @@ def _stacks(server: Server, folder: Path, seconds: float) -> Counter[str]:
         stack, _, count = line.rpartition(" ")
         found[stack] += int(count)
     return found
-
-
-@contextmanager
-def _beside(work: Callable[[], object]) -> Iterator[None]:
-    """Something that is done meanwhile, and has ended afterwards."""
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
 
 
 if __name__ == "__main__":
