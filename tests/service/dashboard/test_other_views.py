@@ -13,7 +13,7 @@ import time
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.support.dashboard_fleet import HOT, IDLE, SILENT, WEB, report
 from tests.support.dashboards import opened, signed_in
@@ -75,6 +75,40 @@ def test_last_week_lies_over_this_one_by_a_key(browser: Browser, service: Runnin
         expect(change).to_have_text(re.compile(r"^\+\d+\.\d pp$"))
         seen.page.keyboard.press("w")
         expect(seen.card(SIDE).locator(".legend")).not_to_contain_text("a week earlier")
+
+
+_DRAWN = """([canvas, share]) => {
+  const paper = document.createElement("canvas").getContext("2d");
+  paper.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--series-1").trim();
+  paper.fillRect(0, 0, 1, 1);
+  const wanted = paper.getImageData(0, 0, 1, 1).data;
+  const column = canvas.getContext("2d").getImageData(Math.round(canvas.width * share), 0, 1, canvas.height).data;
+  let count = 0;
+  for (let at = 0; at < column.length; at += 4) {
+    if (column[at + 3] > 128 && [0, 1, 2].every((one) => Math.abs(column[at + one] - wanted[one]) < 40)) count += 1;
+  }
+  return count;
+}"""
+"""How many pixels of a column of a chart have the colour of its first line."""
+
+
+def test_a_time_without_reports_is_a_gap_in_what_is_compared(browser: Browser, service: RunningService) -> None:
+    def without_the_middle(route: Route) -> None:
+        answer = route.fetch()
+        windows = answer.json()["windows"]
+        third = len(windows) // 3
+        route.fulfill(response=answer, json={"windows": windows[:third] + windows[-third:]})
+
+    with opened(browser, service, "/compare") as seen:
+        for way, is_line_there in (("**/nothing/**", True), ("**/windows/byUser/**", False)):
+            seen.page.route(way, without_the_middle)
+            seen.go(f"/compare?host={WEB}&range=24h")
+            expect(seen.card(SIDE).locator(".legend")).to_contain_text(WEB)
+            canvas = seen.card(SIDE).locator(".uplot canvas").element_handle()
+            at = {share: seen.page.evaluate(_DRAWN, [canvas, share]) for share in (0.25, 0.5, 0.9)}
+            assert at[0.25] > 0
+            assert at[0.9] > 0
+            assert (at[0.5] > 0) == is_line_there
 
 
 def test_what_fires_is_silenced_and_told_again(browser: Browser, service: RunningService, client: httpx.Client) -> None:

@@ -201,6 +201,20 @@ export function withGaps(times, columns, gap) {
   return { x, columns: found };
 }
 
+/**
+ * Lines with times of their own over the times of all: `lines` are `{times, values, gap}`, as of `withGaps`. Between two values of a
+ * line it goes on over the times of others (undefined), but not over its own gaps (null).
+ */
+export function together(lines) {
+  const own = lines.map(({ times, values, gap }) => withGaps(times, [values], gap));
+  const x = [...new Set(own.flatMap((line) => line.x))].sort((a, b) => a - b);
+  const columns = own.map((line) => {
+    const values = new Map(line.x.map((at, place) => [at, line.columns[0][place]]));
+    return x.map((at) => values.get(at));
+  });
+  return { x, columns };
+}
+
 /** The usual distance of two neighbours in milliseconds, but no less than `rate`. */
 export function spacing(times, rate) {
   if (times.length < 3) return rate;

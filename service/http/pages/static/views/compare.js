@@ -3,7 +3,7 @@
 import { address, exactly, getJson, getLabelled, getNames, getWindows, python, segment } from "../api.js";
 import { card } from "../card.js";
 import { fill, h, name, table } from "../dom.js";
-import { lineChart } from "../linechart.js";
+import { lineChart, spacing, together } from "../linechart.js";
 import { difference, meanOf, merged, quantile, shown } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { durationText, iso, range, rateFor } from "../time.js";
@@ -27,7 +27,7 @@ export function open(root) {
   const metric = metricSelect();
   const chosen = h("ul", { class: "plain controls" }), note = h("p", { class: "quiet", role: "status" }), heading = h("h1", {}, "Compare");
   const error = h("p", { class: "error", role: "alert" });
-  let found = [], asked = {}, compared = [], loading = null, isComplete = false, offered = null;
+  let found = [], asked = {}, rate = 0, compared = [], loading = null, isComplete = false, offered = null;
   const hosts = () => [...new Set(params().getAll("host"))].slice(0, MOST);
 
   const lines = card("Side by side", {
@@ -115,7 +115,8 @@ export function open(root) {
     compared = wanted;
     fill(chosen, wanted.map((host, place) => h("li", {}, h("i", { class: `badge swatch-${place + 1}` }, " "), h("a", { href: hostLink(host) }, name(host)),
       h("button", { type: "button", "aria-label": `Remove ${host}`, onclick: () => set({ host: wanted.filter((one) => one !== host) }) }, "×"))));
-    asked = { metric: named.name, start, end, resample_rate: durationText(rateFor({ start, end }, 250)) };
+    rate = rateFor({ start, end }, 250);
+    asked = { metric: named.name, start, end, resample_rate: durationText(rate) };
     summary.node.hidden = !wanted.length;
     if (!wanted.length) {
       if (get("label")) chart.fail([`No host with ${get("label")} ${hosts().length ? "is chosen" : "reported in this range"}. `, h("a", { href: link("/compare", { host: hosts() }) }, "Leave out the label"), "."]);
@@ -147,15 +148,13 @@ export function open(root) {
       { label: host, rows: windows, back: 0, colour: `--series-${place + 1}`, swatch: `swatch-${place + 1}`, width: 2 },
       ...(before.length ? [{ label: `${host}, a week earlier`, rows: before, back: WEEK, colour: `--series-${place + 1}`, swatch: `swatch-${place + 1}`, dash: [5, 4] }] : []),
     ]);
-    const times = [...new Set(series.flatMap((one) => one.rows.map((row) => row.time + one.back)))].sort((a, b) => a - b);
-    const place = new Map(times.map((at, index) => [at, index]));
+    const { x, columns } = together(series.map(({ rows, back }) => {
+      const times = rows.map((row) => row.time + back);
+      return { times, values: rows.map(valueOf), gap: 1.5 * spacing(times, rate) };
+    }));
     chart.show({
-      x: times.map((at) => at / 1000), domain: [asked.start / 1000, asked.end / 1000],
-      series: series.map(({ rows, back, ...one }) => {
-        const data = new Array(times.length).fill(undefined); // undefined: no bucket of this host, the line goes on
-        for (const row of rows) data[place.get(row.time + back)] = valueOf(row);
-        return { ...one, data, unit: named.unit };
-      }),
+      x, domain: [asked.start / 1000, asked.end / 1000],
+      series: series.map(({ rows: _, back: __, ...one }, place) => ({ ...one, data: columns[place], unit: named.unit })),
       marks: annotations.marks(),
       empty: "None of these hosts reported in this range.",
     });
