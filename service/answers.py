@@ -34,26 +34,31 @@ _IN_USE_S: Final = 900.0
 
 
 def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
-    """Read what the dashboard shows of a large fleet until the service ends, so that nobody has to wait for it. Blocks.
+    """Read what the dashboard shows of a large fleet, so that nobody has to wait for it. Blocks until the service ends.
 
-    The last day first, then the other usual ranges; and while the dashboard is in use those again whose ends have moved
-    on by a bucket.
+    The last day is read for whoever comes first. The other usual ranges are read once somebody has come, and while the
+    dashboard is in use those again whose ends have moved on by a bucket: until then the interpreter is for reports.
     """
-    if cache.store.user_count < LARGE:
-        return
     bucket_s = cache.store.tiers[0] / 1000
-    began = False
-    while not ended.is_set():
-        if not began or cache.unused_s < _IN_USE_S:
-            began = True
-            for hours in _HOURS:
-                if hours * cache.store.user_count <= _MAX_HOST_HOURS and not _read_range(cache, hours, ended):
-                    return
-        ended.wait(bucket_s)
+    if not _read(cache, _HOURS[:1], ended):
+        return
+    while cache.used.wait() and _read(cache, _HOURS, ended):
+        if cache.unused_s > _IN_USE_S:
+            cache.used.clear()
+        else:
+            ended.wait(bucket_s)
+
+
+def _read(cache: FleetCache, ranges: Sequence[int], ended: threading.Event) -> bool:
+    """Read ranges of so many hours. Whether the service goes on."""
+    hosts = cache.store.user_count
+    return not ended.is_set() and (
+        hosts < LARGE or all(_read_range(cache, hours, ended) for hours in ranges if hours * hosts <= _MAX_HOST_HOURS)
+    )
 
 
 def _read_range(cache: FleetCache, hours: int, ended: threading.Event) -> bool:
-    """Read what a picture of the last hours needs. Whether it is read: not where the service has ended."""
+    """Read what a picture of the last hours needs. Whether the service goes on."""
     # Where hosts report more often than that, an hour of them is too much to read for nobody.
     rate_ms = cache.store.tiers[0] if hours < _DAY_HOURS else None
     now_ms = times.now_ms()
@@ -119,5 +124,6 @@ class Answering:
     def close(self) -> None:
         """Wait for what is being read."""
         self._ends.set()
+        self.fleet_cache.used.set()  # nobody waits for that any more
         if self._reading_ahead.is_alive():
             self._reading_ahead.join()

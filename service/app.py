@@ -20,6 +20,7 @@ from service.control.database import ControlError
 from service.credentials.rates import FailedAttempts
 from service.http.access import OnlyEncrypted, RefuseForeignPages, RequireOwnHost
 from service.http.authentication import Authentication
+from service.http.direct_reports import DirectReports
 from service.http.encoding import Compress, add_head
 from service.http.problems import serialize, unavailable, uncontrolled, unexpected
 from service.http.request_log import NameRoute, RequestLog
@@ -98,6 +99,8 @@ class Application(falcon.asgi.App[Request, Response]):
     trusted_proxies: tuple[str, ...] = ()
     tls: Tls | None = None
     """What the server encrypts with, where it does."""
+    direct: DirectReports | None = None
+    """What takes single reports before all else, where it may."""
     own_socket: socket.socket | None = None
     """Where this process alone listens, where others listen at the service's port."""
     rest: "_Rest | None" = None
@@ -111,6 +114,13 @@ class Application(falcon.asgi.App[Request, Response]):
             await super().__call__(scope, receive, send)
             return
         below = under(self.path_prefix, scope)
+        if self.direct is not None and below is not None and _is_of_reports(below):
+            await self.direct(below, receive, send)
+        else:
+            await self.answer(below, scope, receive, send)
+
+    async def answer(self, below: Any, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request, given its scope `below` the prefix, if it is there."""
         app, scope = (elsewhere, scope) if below is None else (super().__call__, below)
         if self.rest is not None and below is not None and not await self._is_there(scope):
             app = ending
@@ -280,8 +290,11 @@ def _preload(modules: Iterable[str], imports: contextlib.AbstractContextManager[
 
 def _is_early(scope: Any) -> bool:
     """Whether a request is answered from the start on: reports with any parameters, health without."""
-    path = scope["path"]
-    return (path == REPORTS and scope.get("method") == "POST") or (path in HEALTH and not scope["query_string"])
+    return _is_of_reports(scope) or (scope["path"] in HEALTH and not scope["query_string"])
+
+
+def _is_of_reports(scope: Any) -> bool:
+    return bool(scope["path"] == REPORTS and scope.get("method") == "POST")
 
 
 def _is_page(scope: Any) -> bool:
@@ -335,19 +348,27 @@ def begin_app(settings: ServiceSettings, own_address: str = "") -> Application:
     app.add_error_handler(StoreUnavailable, unavailable)
     app.add_error_handler(ControlError, uncontrolled)
     app.rest = rest = _Rest(app, service, settings, authentication)
-    app.early = _early_routes(service, rest, asks_for_token=authentication is not None)
+    metrics = Metrics(
+        service.ingest, service.admission, service.store, service.remote_configuration, service.token_limits
+    )
+    app.early = _early_routes(service, metrics, rest, asks_for_token=authentication is not None)
     app.add(app.early)
+    if not settings.address_requests:
+        app.direct = DirectReports(
+            lambda scope, receive, send: app.answer(scope, scope, receive, send), metrics, access, service.token_limits,
+            service.requests,
+        )  # fmt: skip
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
 
 
-def _early_routes(service: Service, rest: _Rest, *, asks_for_token: bool) -> dict[str, object]:
+def _early_routes(service: Service, metrics: Metrics, rest: _Rest, *, asks_for_token: bool) -> dict[str, object]:
     """The resource at each path that is there from the start: reports, and how the service is."""
     store, remote, rules = service.store, service.remote_configuration, service.rules
     return {
         **dict.fromkeys(VIEWS, Dashboard()),
         f"{STATIC}{{version}}/{{name:path}}": StaticFile(),
-        REPORTS: Metrics(service.ingest, service.admission, store, remote, service.token_limits),
+        REPORTS: metrics,
         "/healthz": Health(),
         "/readyz": Ready(
             store,

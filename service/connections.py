@@ -28,13 +28,19 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._head_bytes = 0
         """Bytes that came while the head was not whole."""
-        self._named_bytes = 0
-        """Bytes of the path and the headers that are whole."""
+        self._piece = 0
+        """Bytes of what came last."""
+        self._came = 0
+        """Bytes of all pieces that the head is in, with what of others is before and behind it."""
         self._body_bytes = 0
         self._in_head = True
         self._certificate_name = ""
         """The common name of the certificate that the client shows, and that was checked."""
-        self._deadline: asyncio.TimerHandle | None = None
+        self._due_s: float | None = None
+        """When it is too late for what is waited for, by the loop's clock; None where nothing is."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Looks whether it is; it is left where it is while requests come and go."""
+        self._looks_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request, for so long."""
@@ -43,14 +49,19 @@ class LimitedProtocol(HttpToolsProtocol):
         self._expect(HEAD_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the deadline of a connection that is closed."""
-        self._expect(None)
+        """Wait for nothing of a connection that is closed."""
+        self._due_s = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what came, up to the limit."""
+        self._piece = len(data)
         if self._in_head:
-            self._head_bytes += len(data)
+            self._head_bytes += self._piece
+            self._came += self._piece
         super().data_received(data)
         # What ended the headers may have had the beginning of a body behind it, which does not count.
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
@@ -58,27 +69,16 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """From here on the WebSocket has its own deadlines."""
-        self._expect(None)
+        self._due_s = None
         super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         """A request begins: its headers have a deadline from now."""
         if not self._in_head:
             self._in_head = True
-            self._head_bytes = 0
+            self._head_bytes, self._came = 0, self._piece
             self._expect(HEAD_S)
-        self._named_bytes = 0
         super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Count the bytes of the path towards the limit of headers."""
-        self._named_bytes += len(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count the bytes of a header towards the limit of headers."""
-        self._named_bytes += len(name) + len(value)
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The headers are whole: the body has a deadline from now."""
@@ -87,7 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._expect(BODY_S)
         if self.parser.get_http_version() not in _VERSIONS:
             self._refuse(505, "expected HTTP/1.1 or HTTP/1.0")
-        elif self._named_bytes > MAX_HEAD_BYTES:
+        elif self._came > MAX_HEAD_BYTES and self._named_bytes() > MAX_HEAD_BYTES:
             self._refuse_head()
         else:
             if self._certificate_name:
@@ -104,9 +104,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Wait for nothing but the next request, as long as idle connections are kept."""
-        self._expect(None)
+        self._due_s = None
         if self._has_cycle():
             super().on_message_complete()
+
+    def _named_bytes(self) -> int:
+        """Bytes of the path and the headers that are whole."""
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _has_cycle(self) -> bool:
         """Whether a request has got as far as the application."""
@@ -116,10 +120,24 @@ class LimitedProtocol(HttpToolsProtocol):
     def _refuse_head(self) -> None:
         self._refuse(431, f"expected a request line and headers of at most {MAX_HEAD_BYTES} bytes, got more")
 
-    def _expect(self, seconds: float | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._late)
+    def _expect(self, seconds: float) -> None:
+        """Give the client so long from now."""
+        self._due_s = due_s = self.loop.time() + seconds
+        if self._timer is None or due_s < self._looks_s:
+            self._look_at(due_s)
+
+    def _look_at(self, due_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_s = due_s
+        self._timer = self.loop.call_later(max(0.0, due_s - self.loop.time()), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._due_s is not None and self.loop.time() < self._due_s:
+            self._look_at(self._due_s)
+        elif self._due_s is not None:
+            self._late()
 
     def _late(self) -> None:
         if self.transport.is_closing():
@@ -132,7 +150,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, detail: str) -> None:
         """Answer where nothing has been answered, and close the connection."""
-        self._expect(None)
+        self._due_s = None
         if not self.transport.is_closing():
             if not self._has_cycle() or not self.cycle.response_started or self.cycle.response_complete:
                 reason = _REASONS[status]

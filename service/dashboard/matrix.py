@@ -4,6 +4,7 @@ A heat map asks for the same range again and again, a little later each time. Th
 since only: columns that are new, and those that reports have come in for.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -161,7 +162,9 @@ class FleetCache:
         self.totals = Totals(store, self.rows)
         self._matrices: list[Matrix] = []
         """What was used last comes last."""
-        self._used_s = time.monotonic()
+        self.used = threading.Event()
+        """Set once somebody has asked for a picture; cleared by who finds it unused for long."""
+        self._used_s = -math.inf
         self._kept: OrderedDict[tuple[object, ...], _Kept[Any]] = OrderedDict()
 
     def note(self, reports: Sequence[Report]) -> None:
@@ -190,12 +193,13 @@ class FleetCache:
 
     @property
     def unused_s(self) -> float:
-        """Seconds since somebody asked for a picture; of a cache that nobody asked, since it was made."""
+        """Seconds since somebody asked for a picture; infinity where nobody has."""
         return time.monotonic() - self._used_s
 
     def is_used(self) -> None:
         """Remember that somebody asks for a picture. May be called by any thread."""
         self._used_s = time.monotonic()
+        self.used.set()
 
     def know(self, key: MatrixKey) -> None:
         """Have the store find the hosts of a matrix that is not there yet, before several threads ask about them."""

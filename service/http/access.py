@@ -7,7 +7,7 @@ from collections.abc import Callable
 import falcon
 from falcon.asgi import Request, Response, WebSocket
 
-from service.credentials.identity import ANYBODY
+from service.credentials.identity import ANYBODY, Identity
 from service.http.problems import HTTPProblem
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -26,6 +26,13 @@ class RequireOwnHost:
     def __init__(self, own: str) -> None:
         """`own` is the host that the service listens on."""
         self._is_own = functools.lru_cache(_HOSTS_KNOWN)(functools.partial(_is_own, own.lower()))
+
+    def identity_at_once(self, host: str, token: str | None, address: str) -> Identity | None:
+        """Who asks, where the header Host tells; None for another host (as `Authentication.identity_at_once`)."""
+        return ANYBODY if not host or self._is_own(host) else None
+
+    def count(self, identity: Identity) -> None:
+        """Nothing is counted of who shows no token."""
 
     async def process_request(self, req: Request, resp: Response) -> None:
         """421 for a request to another host."""

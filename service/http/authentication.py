@@ -89,18 +89,26 @@ class Authentication:
         the same address, so that a fleet behind one address is not slowed by who guesses there.
         """
         address = address_of(req)
-        identity = self._tokens.identity(text, times.now_ms(), address)
-        if identity is not None:
-            return identity
+        known = self.identity_at_once("", text, address)
+        if known is not None:
+            return known
         identity = self._old_identity(text)
-        if identity is not None and (len(text) >= _LONG or self._attempts.knows(address)):
-            return identity
         self._refuse_who_guesses(address)
         if identity is None:
             self._attempts.note(address, time.monotonic())
         else:
             self._attempts.note_success(address)
         return identity
+
+    def identity_at_once(self, host: str, token: str | None, address: str) -> Identity | None:
+        """Who shows this token, where nobody guesses it; None where more is to be looked at, or no token is shown."""
+        if token is None:
+            return None
+        identity = self._tokens.identity(token, times.now_ms(), address)
+        if identity is not None:
+            return identity
+        identity = self._old_identity(token)
+        return identity if identity is not None and (len(token) >= _LONG or self._attempts.knows(address)) else None
 
     def count(self, identity: Identity) -> None:
         """Count a request of somebody whose token came otherwise. Raises ProblemError 429 where there are too many."""

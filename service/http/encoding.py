@@ -55,7 +55,7 @@ class Compress:
             content = await resp.render_body()
             if content is None or len(content) < MIN_BYTES:
                 return
-            resp.data, resp.text, resp.media = await _whole(content, coding), None, None
+            resp.data, resp.text, resp.media = await whole(content, coding), None, None
         resp.set_header("Content-Encoding", coding)
         _weaken(resp)
 
@@ -81,7 +81,9 @@ def _weight(parameters: str) -> float:
         return 0.0
 
 
-async def _whole(content: bytes, coding: str) -> bytes:
+async def whole(content: bytes, coding: str) -> bytes:
+    """All of an answer, compressed by the name of a coding."""
+
     def work() -> bytes:
         compressor: _Compressor = _ENCODINGS[coding]()
         return compressor.compress(content) + compressor.flush()

@@ -117,13 +117,18 @@ _WHATEVER_THE_SCOPE: Final = frozenset(
 """What is allowed without a look at the scope: most requests are such, and pass by one look-up."""
 
 
+def is_plain(route: str, method: str, role: Role) -> bool:
+    """Whether a role may ask this, whatever its scope."""
+    return (route, method, role) in _WHATEVER_THE_SCOPE
+
+
 def check(req: Request, params: dict[str, Any]) -> None:
     """Raise ProblemError 403 where the role is not for this route, or the scope not for this host."""
     route = req.uri_template or ""
     if route in OPEN:
         return
     identity: Identity = req.context.identity
-    if (route, req.method, identity.role) in _WHATEVER_THE_SCOPE or req.method == "OPTIONS":
+    if is_plain(route, req.method, identity.role) or req.method == "OPTIONS":
         return
     method = "GET" if req.method == "HEAD" else req.method
     roles = PERMISSIONS.get(route, {}).get(method, _NOBODY)

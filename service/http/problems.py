@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import falcon
 import falcon.asgi
@@ -19,6 +19,7 @@ from service.stores.base import StoreUnavailable
 if TYPE_CHECKING:
     import jinja2
 
+PROBLEM_JSON: Final = "application/problem+json"
 _RETRY_S = 5
 _MAX_DETAIL = 2000
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -66,6 +67,12 @@ def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falco
             detail=shortened(error.description or "Nothing is at this address.", _MAX_DETAIL), base=req.root_path
         )
         return
+    resp.content_type = PROBLEM_JSON
+    resp.data = problem_details(error)
+
+
+def problem_details(error: falcon.HTTPError) -> bytes:
+    """What an answer with an error says (RFC 9457)."""
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": falcon.code_to_http_status(error.status_code).partition(" ")[2],
@@ -78,15 +85,14 @@ def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falco
         if error.problems:
             document["errors"] = error.problems
         document |= error.extra
-    resp.content_type = "application/problem+json"
-    resp.data = msgspec.json.encode(document)
+    return msgspec.json.encode(document)
 
 
 def _for_a_person(req: Request) -> bool:
     """Whether an answer is read by a person: outside the interface for programs, and asked for as HTML first."""
     if req.method not in ("GET", "HEAD") or req.path.startswith("/api/"):
         return False
-    return req.client_prefers((falcon.MEDIA_JSON, "application/problem+json", falcon.MEDIA_HTML)) == falcon.MEDIA_HTML
+    return req.client_prefers((falcon.MEDIA_JSON, PROBLEM_JSON, falcon.MEDIA_HTML)) == falcon.MEDIA_HTML
 
 
 @functools.cache
@@ -102,10 +108,15 @@ async def unexpected(req: falcon.asgi.Request, resp: falcon.asgi.Response, error
     """500 for a fault of ours: logged in full, told without its inside."""
     if isinstance(error, ClientDisconnected):
         return  # the server has closed a WebSocket before us, because it stops
+    raise fault(req.method, req.path, error)
+
+
+def fault(method: str, path: str, error: Exception) -> falcon.HTTPInternalServerError:
+    """What is answered for a fault of ours, which is logged."""
     import logging
 
-    logging.getLogger("loadlens.service").error("%s %s failed", req.method, req.path, exc_info=error)
-    raise falcon.HTTPInternalServerError(description="The service failed here; its log says why.")
+    logging.getLogger("loadlens.service").error("%s %s failed", method, path, exc_info=error)
+    return falcon.HTTPInternalServerError(description="The service failed here; its log says why.")
 
 
 async def unavailable(

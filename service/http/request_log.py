@@ -8,7 +8,7 @@ import re
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from falcon.asgi import Request, Response
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("loadlens.requests")
 _ROUTE = "loadlens.route"
-_HEADER = b"x-request-id"
+ID_HEADER: Final = b"x-request-id"
 _GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -54,7 +54,7 @@ class RequestLog:
     async def answer(self, app: Answerer, scope: Any, receive: Receive, send: Send) -> None:
         """Have `app` answer a request; the answer's `X-Request-ID` is its id: the asker's where that one is usable."""
         began = time.perf_counter()
-        request_id = _id_of(scope)
+        request_id = id_of(next((value for name, value in scope["headers"] if name == ID_HEADER), None))
         named = REQUEST_ID.set(request_id)
         status, first_s, sent = 0, 0.0, 0
 
@@ -62,7 +62,7 @@ class RequestLog:
             nonlocal status, first_s, sent
             if event["type"] == "http.response.start":
                 status, first_s = event["status"], time.perf_counter() - began
-                event["headers"] = [*event.get("headers", ()), (_HEADER, request_id.encode())]
+                event["headers"] = [*event.get("headers", ()), (ID_HEADER, request_id.encode())]
             elif event["type"] == "http.response.body":
                 sent += len(event.get("body", b""))
             await send(event)
@@ -70,10 +70,17 @@ class RequestLog:
         try:
             await app(scope, receive, count)
         finally:
-            self._note(scope, status, first_s or time.perf_counter() - began)
-            if self._is_logged(status):
-                self._say(scope, status, sent, time.perf_counter() - began)
+            self.note(scope, scope.get(_ROUTE) or "none", status, sent, first_s or time.perf_counter() - began, began)
             REQUEST_ID.reset(named)
+
+    def note(self, scope: Any, route: str, status: int, sent: int, first_s: float, began: float) -> None:
+        """Count a request that is answered, and log it if asked.
+
+        `sent` are the bytes of its body, `first_s` the seconds until the answer began; `began` is of `perf_counter`.
+        """
+        self._count(scope["method"], route, status, first_s)
+        if self._is_logged(status):
+            self._say(scope, status, sent, time.perf_counter() - began)
 
     def collect(self) -> Iterator[Metric]:
         """The families for /metrics: requests by status, and the time until an answer began."""
@@ -97,9 +104,8 @@ class RequestLog:
             latency.add_metric(key, buckets, self._seconds[key])
         yield latency
 
-    def _note(self, scope: Any, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        key = (method, scope.get(_ROUTE) or "none")
+    def _count(self, method: str, route: str, status: int, seconds: float) -> None:
+        key = (method if method in _METHODS else "other", route)
         counts = self._buckets.get(key)
         if counts is None:
             counts = self._buckets[key] = [0] * (len(_BOUNDS_S) + 1)
@@ -127,10 +133,9 @@ class RequestLog:
         )  # fmt: skip
 
 
-def _id_of(scope: Any) -> str:
-    """The id that the asker gave the request, or a new one."""
-    for name, value in scope["headers"]:
-        if name == _HEADER and _GIVEN.fullmatch(value):
-            return str(value.decode())
+def id_of(given: bytes | None) -> str:
+    """The id that the asker gave the request in its header, where that one is usable, or a new one."""
+    if given is not None and _GIVEN.fullmatch(given):
+        return given.decode()
     # Nobody guesses at anything by it: the system's random numbers take longer than all else of a request's log.
     return f"{random.getrandbits(64):016x}"

@@ -33,6 +33,14 @@ def client(service: RunningService) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(params=["direct", "routed"])
+def either_way(service: RunningService, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    """A client of the shared service whose single reports are taken before the router, and one that says too much."""
+    headers = {"X-Nobody-Knows": "this header"} if request.param == "routed" else {}
+    with service.client(headers=headers) as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInflux]:
     """An InfluxDB that all tests share; each takes a database of its own. Left out where none is installed."""

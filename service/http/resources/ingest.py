@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import falcon
 import msgspec
@@ -16,7 +16,7 @@ from contract.logs import Seldom, fields
 from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.problems import Problem, decode_json, display, shortened
 from contract.report import Report
-from contract.validation import InvalidReport, MalformedReport, accepted
+from contract.validation import Accepted, InvalidReport, MalformedReport, accepted
 from service.agents.remote_configuration import RemoteConfiguration
 from service.credentials.identity import Identity
 from service.http.authentication import identity_of
@@ -29,7 +29,8 @@ from service.stores.base import Store
 
 _log = logging.getLogger("loadlens.service")
 _LONGEST_NAME, _LONGEST_REASON = 128, 300
-_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
+LINES: Final = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
+"""Media types of one report a line."""
 _ACCEPTED = msgspec.json.encode(Acknowledgement(1, 0)._asdict())
 _CATALOGUE = msgspec.json.encode(
     {
@@ -142,17 +143,21 @@ class Metrics:
         self._limits.check_reports(identity)
         body = await read_body(req)
         self._limits.took_bytes(identity, len(body))
-        if req.content_type and req.content_type.startswith(_LINES):
+        if req.content_type and req.content_type.startswith(LINES):
             await self._take_batch(_lines(body), identity, resp)
         elif body.lstrip(b" \t\r\n")[:1] == b"[":
             await self._take_batch(_elements(body), identity, resp)
         else:
             await self._take_one(body, identity, resp)
 
+    def read(self, body: bytes, now_ms: int) -> Accepted:
+        """The valid report of a JSON body that came at a time; raises InvalidReport."""
+        return accepted(body, now_ms, self._store.oldest_ms(now_ms))
+
     async def _take_one(self, body: bytes, identity: Identity, resp: Response) -> None:
         try:
             now_ms = times.now_ms()
-            report, text = accepted(body, now_ms, self._store.oldest_ms(now_ms))
+            read = self.read(body, now_ms)
         except InvalidReport as error:
             if b"\n" in body and ("trailing characters" in str(error) or _is_lines(body)):
                 await self._take_batch(_lines(body), identity, resp)
@@ -163,6 +168,13 @@ class Metrics:
             raise HTTPProblem(
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems[:_MAX_PROBLEMS]
             ) from None
+        resp.status = falcon.HTTP_202
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = await self.take_one(read, identity, now_ms)
+
+    async def take_one(self, read: Accepted, identity: Identity, now_ms: int) -> bytes:
+        """Take a valid report; the answer, once it is on disk and answered by queries. Raises ProblemError."""
+        report, text = read
         try:
             added = self._admit(identity, report)
         except HTTPProblem as refusal:
@@ -173,12 +185,11 @@ class Metrics:
         except Unavailable as error:
             raise _unavailable(error) from None
         finally:
-            self._admission.arrived(added)
+            if added:
+                self._admission.arrived(added)
         self._limits.took_reports(identity, 1)
         told = self._remote_configuration.heard(report, now_ms)
-        resp.status = falcon.HTTP_202
-        resp.content_type = falcon.MEDIA_JSON
-        resp.data = _ACCEPTED if acknowledgement.accepted and told is None else _answer(acknowledgement, told)
+        return _ACCEPTED if acknowledgement.accepted and told is None else _answer(acknowledgement, told)
 
     async def _take_batch(self, bodies: Sequence[bytes], identity: Identity, resp: Response) -> None:
         taken = await self.take(bodies, identity)

@@ -230,8 +230,9 @@ def test_a_column_is_as_wide_as_can_be_read_at_once(
 
 
 def reads_ahead(cache: FleetCache) -> None:
-    """Read ahead until all is read, and the next bucket is waited for."""
+    """Read ahead for a dashboard in use until all is read, and the next bucket is waited for."""
     ended = threading.Event()
+    cache.is_used()
     waits: list[float] = []
 
     def wait(timeout: float | None = None) -> bool:
@@ -277,6 +278,19 @@ def test_a_large_fleet_is_read_ahead_until_the_service_ends(tmp_path: Path, monk
     widths = {one.rate_ms for one in large.store.asked if one.cells == "mean"}
     assert {STEP_MS, 30 * MINUTE_MS} <= widths
     assert large.cache.bytes > 0
+    large.store.close()
+
+
+def test_only_the_last_day_is_read_while_nobody_looks(tmp_path: Path) -> None:
+    large = Fleet(tmp_path)
+    for number in range(100):
+        large.add(f"m{number:03}", 0, 0.5)
+    ended = threading.Event()
+    large.cache.used.wait = lambda timeout=None: ended.set() or True  # type: ignore[func-returns-value,method-assign]
+    read_ahead(large.cache, ended)
+    widths = {one.end_ms - one.start_ms for one in large.store.asked if one.cells == "mean"}
+    assert widths
+    assert max(widths) <= DAY_MS + STEP_MS
     large.store.close()
 
 

@@ -13,6 +13,13 @@ from tests.support.reports import END_MS, METRICS, JsonObject, as_json, entries,
 
 pytestmark = pytest.mark.server
 
+
+@pytest.fixture
+def client(either_way: httpx.Client) -> httpx.Client:
+    """Refusals are the same whichever way a report takes."""
+    return either_way
+
+
 CPU = "/metrics/0"
 
 
