@@ -91,6 +91,9 @@ class Runner:
         self._thread = threading.Thread(target=self._run, name="rules", daemon=True)
         self._rules: dict[str, Rule] = {}
         self._offset = journal.last
+        self._from_journal = self._left = 0
+        """Up to this offset reports are read from the journal; those behind it come by `publish`, but for those up to
+        `_left`, which were too many."""
         self._pending: list[Transition] = []
         self._kept_at = self._ticked_at = 0.0
         self.evaluated = 0
@@ -106,6 +109,7 @@ class Runner:
         """Take the reports of one commit, the last of them at offset `last`."""
         with self._queue_lock:
             if self.queued > _MAX_QUEUED:
+                self._left = self._queue[-1][0]
                 self._queue.clear()
                 self.queued = 0
             self._queue.append((last, reports))
@@ -135,8 +139,8 @@ class Runner:
 
     @property
     def behind(self) -> int:
-        """How many reports are acknowledged and not evaluated."""
-        return max(0, self._journal.last - self._offset)
+        """How many reports are acknowledged and not evaluated; 0 where another process of a cluster evaluates them."""
+        return self._journal.waiting(self._offset) if self._is_mine() else 0
 
     @property
     def alarms(self) -> int:
@@ -232,11 +236,12 @@ class Runner:
             self.engine = Engine(is_paused=self._is_paused)
             self._pending = []
             progress = self._repository.progress()
-            self._offset = self._journal.last if progress is None else min(progress, self._journal.last)
+            last = self._from_journal = self._journal.last
+            self._offset = last if progress is None else min(progress, last)
             self._use_rules()
         self._kept_at = time.monotonic()
         if self.engine.evaluations:
-            self._read_journal(self._journal.last)
+            self._read_journal()
 
     def _use_rules(self) -> None:
         """Evaluate what files and definitions say now; alerts of what they do not say any more are resolved."""
@@ -301,28 +306,33 @@ class Runner:
             groups = list(self._queue)
             self._queue.clear()
             self.queued = 0
+            self._from_journal, self._left = max(self._from_journal, self._left), 0
         return groups
 
     def _evaluate(self, groups: Sequence[_Commit]) -> None:
         if not self.engine.evaluations:
             self._offset = groups[-1][0] if groups else self._offset
             return
+        self._read_journal()
+        if self._offset < self._from_journal:
+            return
+        # Not by how far it has come: in another copy of a cluster's log, reports have offsets that others had before,
+        # and some that are known already are between them.
         for last, reports in groups:
-            first = last - len(reports) + 1
-            if first > self._offset + 1:
-                self._read_journal(first - 1)
-            if first <= self._offset + 1 and last > self._offset:
-                self._observe(reports[max(0, self._offset + 1 - first) :], last)
+            news = reports[max(0, self._from_journal + len(reports) - last) :]
+            if news:
+                self._observe(news, max(last, self._offset))
 
-    def _read_journal(self, through: int) -> None:
-        while self._offset < through and not self._stopping.is_set():
-            page = self._reader.page(self._offset, through)
+    def _read_journal(self) -> None:
+        while self._offset < self._from_journal and not self._stopping.is_set():
+            page = self._reader.page(self._offset, self._from_journal)
             if page is None:
-                self._skip(through)
+                self._skip(self._from_journal)
                 return
             if page.first > self._offset + 1:
                 self._skip(page.first - 1)
             self._observe(page.reports[max(0, self._offset + 1 - page.first) :], page.last)
+            self._from_journal = max(self._from_journal, page.last)
 
     def _skip(self, through: int) -> None:
         _log.error("rules skip reports %d to %d: the journal has them no more", self._offset + 1, through)

@@ -300,9 +300,9 @@ class ReplicatedLog:
         """How many reports of the log this process has not seen."""
         return max(self.last - max(self._mine.seen, self._mine.through), 0)
 
-    def waiting(self, flushed: int) -> int:
-        """How many reports the store lacks, as far as this process knows, that has everything up to `flushed`."""
-        return self._lacking(self._mine, flushed)
+    def waiting(self, through: int) -> int:
+        """The same as of a journal, as far as this process has followed the log."""
+        return self._lacking(self._mine, through)
 
     def unwritten(self, flushed: int) -> int:
         """The same, as far as this process has read the log as a writer."""

@@ -35,8 +35,8 @@ class Log(Protocol):
     def read(self, after: int) -> Iterator[Record]:
         """The reports behind offset `after`, oldest first."""
 
-    def waiting(self, flushed: int) -> int:
-        """How many reports a store lacks that has everything up to offset `flushed`."""
+    def waiting(self, through: int) -> int:
+        """How many reports lie behind offset `through`, up to which a store has them, or rules have seen them."""
 
     def prune(self, through: int) -> None:
         """Take that the store has the reports up to offset `through`."""

@@ -181,9 +181,9 @@ class Journal:
                     after = record.last
                     yield record
 
-    def waiting(self, flushed: int) -> int:
-        """How many reports a store lacks that has everything up to offset `flushed`."""
-        return max(self.last - flushed, 0)
+    def waiting(self, through: int) -> int:
+        """How many reports lie behind offset `through`, up to which a store has them, or rules have seen them."""
+        return max(self.last - through, 0)
 
     def prune(self, through: int) -> None:
         """Forget the reports up to offset `through`, but for those that are kept for readers.

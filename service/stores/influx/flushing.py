@@ -13,9 +13,10 @@ from service.stores.influx.rollups import FINEST, Sealing, late, over, still_ope
 from service.stores.influx.users import UserCatalog
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
-from service.stores.process_use import UseTables, joined
+from service.stores.process_use import UseDump, UseTables, joined
 from service.stores.series import SeriesIndex
 from service.stores.sorted_windows import rows_of
+from service.stores.use_tables import hours_of
 
 
 class Flusher:
@@ -133,6 +134,22 @@ class Flusher:
             first_ms = min(self._uses.first_hour(self._notes.processes_through_ms, end_ms) or end_ms, end_ms)
             until_ms = min(first_ms + DAY_MS, end_ms)
             self._notes.seal_hours(self._uses.hours_of_windows(sorted(self._index.users), first_ms, until_ms), until_ms)
+
+    def add_process_uses(self, added: UseDump) -> None:
+        """Write who used the CPU into whole days, beside what these have already.
+
+        Raises StoreError where they have something that InfluxDB cannot delete.
+        """
+        users = sorted({user for tables in added for user, _ in tables.ends()})
+        times = [time for tables in added for _, time in tables.ends()]
+        if not users:
+            return
+        there = self._uses.take_out(users, min(times) // DAY_MS * DAY_MS, max(times) // DAY_MS * DAY_MS + DAY_MS)
+        windows = joined([there.windows, added.windows])
+        hours = joined([hours_of(there.hours), added.hours, late_hours(windows, self._notes.processes_through_ms)])
+        self._notes.late({}, hours=hours)
+        self._notes.settle()
+        self._writer.write([window_lines(windows)] if len(windows.windows) else [])
 
     def _complete(self) -> None:
         """Complete the buckets that another service, whose folder is not here, had begun to write."""

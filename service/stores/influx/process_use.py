@@ -8,7 +8,7 @@ hours are answered from these, and windows are kept for a week only where Influx
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -36,6 +36,7 @@ from contract.influx import (
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import StoreError
 from service.stores.influx.lines import Lines, lines_of
+from service.stores.influx.publication import View
 from service.stores.process_use import (
     UseAnswer,
     UseDump,
@@ -46,11 +47,6 @@ from service.stores.process_use import (
 )
 from service.stores.series import SeriesIndex
 from service.stores.use_tables import WINDOWS_KEPT_MS, answered, hours_of
-
-if TYPE_CHECKING:
-    from service.stores.influx.noting import Notes
-    from service.stores.influx.publication import View
-    from service.stores.influx.writing import Writer
 
 HOURS: Final = 1
 """What the numbers of parts of hours are kept by, where those of rollups are kept by the width of their tier."""
@@ -101,7 +97,7 @@ class ProcessUses:
         self._client = client
         self._index = index
 
-    def answer(self, view: "View", question: UseQuestion, now_ms: int) -> UseAnswer:
+    def answer(self, view: View, question: UseQuestion, now_ms: int) -> UseAnswer:
         """Who used most, in InfluxDB and in memory."""
         users = sorted(self._index.users) if question.user_id is None else [question.user_id]
         if question.covers is not None:
@@ -110,7 +106,7 @@ class ProcessUses:
         return answered(self._parts(view, question, users, memory, now_ms), question)
 
     def _parts(
-        self, view: "View", question: UseQuestion, users: Sequence[str], memory: UseTables, now_ms: int
+        self, view: View, question: UseQuestion, users: Sequence[str], memory: UseTables, now_ms: int
     ) -> Iterator[UseTables]:
         start_ms, end_ms = question.start_ms, question.end_ms
         wanted = frozenset(users)
@@ -139,7 +135,7 @@ class ProcessUses:
             yield self._read(PROCESSES, condition(users, first, last), frozenset())
 
     def _hours(
-        self, users: Sequence[str], start_ms: int, end_ms: int, without: "set[tuple[str, int, int]]"
+        self, users: Sequence[str], start_ms: int, end_ms: int, without: set[tuple[str, int, int]]
     ) -> Iterator[UseTables]:
         """The rows of hours in a range, a part at a time, but for some by user, start and part."""
         for first, last in self._steps(HOUR_MS, users, start_ms, end_ms):
@@ -155,7 +151,7 @@ class ProcessUses:
         width = min(width, longest_ms(RAW, self._client.server().generation))
         return ((start, min(start + width, end_ms)) for start in range(start_ms, end_ms, width))
 
-    def _read(self, measurement: str, where: str, without: "set[tuple[str, int, int]] | frozenset[Any]") -> UseTables:
+    def _read(self, measurement: str, where: str, without: set[tuple[str, int, int]] | frozenset[Any]) -> UseTables:
         is_hour = measurement == PROCESSES_1H
         types: dict[str, pa.DataType] = {"time": pa.int64()} | dict.fromkeys(_NUMBERS, pa.float64())
         types |= {USES: pa.string(), USER_ID: pa.string()} | ({PART: pa.string()} if is_hour else {})
@@ -207,21 +203,14 @@ class ProcessUses:
         hours = hours_of(joined([*self._hours(users, start_ms, since_ms, set())]))
         return UseDump(joined([*self._windows(users, since_ms, end_ms)]), hours)
 
-    def add(self, uses: UseDump, notes: "Notes", writer: "Writer") -> None:
-        """Write what a range of whole days does not have yet, in place of what there is of it.
+    def take_out(self, users: Sequence[str], start_ms: int, end_ms: int) -> UseDump:
+        """Delete what there is of some users in a range of whole days: returns windows, and hours that have none.
 
-        Raises StoreError where that cannot be deleted.
+        Raises StoreError where there is something that cannot be deleted.
         """
-        users = sorted({user for tables in uses for user, _ in tables.ends()})
-        times = [time for tables in uses for _, time in tables.ends()]
-        if not users:
-            return
-        start_ms, end_ms = min(times) // DAY_MS * DAY_MS, max(times) // DAY_MS * DAY_MS + DAY_MS
-        there = joined([*self._windows(users, start_ms, end_ms)])
-        rows = joined([*self._hours(users, start_ms, end_ms, set())])
-        known = {(user, start) for user, start in _keys(there)}
-        hours = rows.of(lambda user, time: (user, time // HOUR_MS * HOUR_MS) not in known)
-        if len(rows.windows) or len(there.windows):
+        windows = joined([*self._windows(users, start_ms, end_ms)])
+        hours = joined([*self._hours(users, start_ms, end_ms, set())])
+        if len(hours.windows) or len(windows.windows):
             if self._client.server().generation > 2:
                 raise StoreError(
                     "who used the CPU cannot be completed in InfluxDB 3: copy into a database that is empty"
@@ -229,12 +218,8 @@ class ProcessUses:
             for measurement in (PROCESSES, PROCESSES_1H):
                 where = condition(users, start_ms, end_ms)
                 self._client.execute(f"DELETE FROM {identifier(measurement)} WHERE {where}", change=True)
-        windows = joined([there, uses.windows])
-        through_ms = notes.processes_through_ms
-        written = joined([hours_of(hours), uses.hours, late_hours(windows, through_ms)])
-        notes.late({}, hours=written)
-        notes.settle()
-        writer.write([window_lines(windows)] if len(windows.windows) else [])
+        told = {(user, start) for user, start in _keys(windows)}
+        return UseDump(windows, hours.of(lambda user, time: (user, time // HOUR_MS * HOUR_MS) not in told))
 
 
 def _windows_from_ms(now_ms: int) -> int:

@@ -327,7 +327,7 @@ class InfluxStore(InfluxQueries):
         self.flush()
         with self._flushing:
             self._asked(self._hold)
-            self._asked(lambda: self._uses.add(uses, self._notes, self._writer))
+            self._asked(lambda: self._flusher.add_process_uses(uses))
 
     def _put(self, users: list[CatalogedUser], rows: Mapping[int, Windows]) -> None:
         def write() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.report import decode_report
 from service.alerts.alarms import AlarmState, SavedAlarm
 from service.alerts.engine import Engine
 from service.alerts.repository import RuleRepository
@@ -15,6 +16,7 @@ from service.journal.journal import Journal
 from service.notifications.queue import NotificationQueue
 from tests.service.alerts.test_rules import BUSY, Kit, wait_for_alerts
 from tests.service.conftest import StartService
+from tests.support.evaluating import evaluating
 from tests.support.reports import END_MS, as_json, post, small
 from tests.support.running import wait_until
 from tests.support.webhooks import Receiver
@@ -75,6 +77,47 @@ def test_each_store_has_its_own_progress(tmp_path: Path) -> None:
     assert evaluated("embedded", 2) == 2
     assert evaluated("influx", 1) == 1
     control.close()
+
+
+def test_a_process_that_does_not_evaluate_rules_is_not_behind(tmp_path: Path) -> None:
+    """Another of the cluster does; how far that one is, it says itself."""
+    journal = Journal(tmp_path / "journal", 1 << 24, 1 << 24)
+    with evaluating(journal, tmp_path, is_mine=lambda: False) as runner:
+        journal.append([as_json(small("a", END_MS + place)) for place in range(3)])
+        assert runner.behind == 0
+    journal.close()
+
+
+def test_reports_of_another_copy_of_the_log_are_evaluated(tmp_path: Path) -> None:
+    """There they have offsets at which this process has seen others before."""
+    journal = Journal(tmp_path / "journal", 1 << 24, 1 << 24)
+    with evaluating(journal, tmp_path) as runner:
+        wait_until(lambda: bool(runner.engine.evaluations), "the rules")
+        texts = [as_json(small("a", END_MS + place)) for place in range(4)]
+        reports = [decode_report(text) for text in texts]
+        last = journal.append(texts[:3])
+        runner.publish(last, reports[:3])
+        wait_until(lambda: runner.behind == 0, "the first three")
+        runner.publish(last, reports[3:])
+        runner.stop()
+        assert (runner.evaluated, runner.behind) == (4, 0)
+    journal.close()
+
+
+def test_what_is_too_much_to_be_held_is_read_from_the_journal(tmp_path: Path) -> None:
+    """Every report is looked at once, though more came than are kept in memory while the rules had no turn."""
+    journal = Journal(tmp_path / "journal", 1 << 26, 1 << 26)
+    with evaluating(journal, tmp_path) as runner:
+        wait_until(lambda: bool(runner.engine.evaluations), "the rules")
+        texts = [as_json(small("a", END_MS + place)) for place in range(20_003)]
+        reports = [decode_report(text) for text in texts]
+        with runner.lock:
+            for some in (slice(0, 1), slice(1, 20_002), slice(20_002, None)):
+                runner.publish(journal.append(texts[some]), reports[some])
+        wait_until(lambda: runner.behind == 0, "all of them")
+        runner.stop()
+        assert (runner.evaluated, runner.skipped) == (20_003, 0)
+    journal.close()
 
 
 def test_targets_hear_of_the_end_of_a_rule_that_changed_while_the_service_was_down(

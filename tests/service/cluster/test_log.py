@@ -1,6 +1,7 @@
 """The replicated log, on a real server of NATS."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from service.cluster.log import ReplicatedLog
 from service.cluster.partitions import PARTITIONS, PartitionLag, message_id, partition_of
 from service.journal.journal import JournalFull
 from service.journal.reader import JournalReader
+from tests.support.evaluating import evaluating
 from tests.support.nats_cluster import RunningNats
 from tests.support.nats_copies import renumber
 from tests.support.reports import END_MS, as_json, small
@@ -267,3 +269,26 @@ def test_a_copy_with_other_offsets_leaves_nothing_to_wait_for(log: ReplicatedLog
     lacking = 3 - flushed if flushed < 3 else 0
     wait_until(lambda: (log.waiting(flushed), log.unwritten(flushed)) == (lacking, lacking), "the same by both")
     writing.cancel()
+
+
+@pytest.mark.parametrize("first", [4, 1])
+def test_rules_are_not_behind_a_copy_with_other_offsets(log: ReplicatedLog, tmp_path: Path, first: int) -> None:
+    """What was evaluated of one copy of the log is evaluated of all, wherever the copy ends that is read."""
+    with evaluating(log, tmp_path) as runner:
+
+        async def take(last: int, texts: Sequence[bytes], decoded: Sequence[Report]) -> None:
+            runner.publish(last, decoded)
+
+        wait_until(lambda: bool(runner.engine.evaluations), "the rules")
+        log.follow(0, take)
+        log.append(*reports(3))
+        wait_until(lambda: runner.evaluated == 3, "all of the first copy")
+        renumber(log.cluster, log.stream, first)
+        wait_until(lambda: log.last == first + 2 and log.behind == 0, "all of the other copy")
+        assert runner.behind == 0
+        elsewhere = ReplicatedLog(log.cluster, LIMIT, 0)
+        elsewhere.append(*reports(2, first=3))
+        wait_until(lambda: runner.evaluated >= 5 and log.last == first + 4, "what came behind it")
+        wait_until(lambda: runner.behind == 0, "nothing to be left")
+        assert runner.evaluated == 5
+        elsewhere.close()
