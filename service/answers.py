@@ -16,7 +16,7 @@ from contract.report import Report
 from contract.times import DAY_MS, HOUR_MS
 from service.dashboard.analysis import Analyst
 from service.dashboard.columns import LARGE, PictureQuestion, fitting_ms, usual_spacing
-from service.dashboard.fleet import picture
+from service.dashboard.fleet import picture_in_parts
 from service.dashboard.matrix import FleetCache, MatrixKey
 from service.parts import Service
 from service.stores.base import StoreUnavailable
@@ -70,7 +70,8 @@ def _read_range(cache: FleetCache, hours: int, ended: threading.Event) -> bool:
     with contextlib.suppress(StoreUnavailable):
         if hours > _DAY_HOURS and not _read_by_day(cache, asked, ended):
             return False
-        picture(cache, asked, {}, now_ms)
+        for _ in picture_in_parts(cache, asked, {}, now_ms):
+            pass  # between its parts whoever waits for the first has it
         for end_ms in (now_ms, now_ms // DAY_MS * DAY_MS):
             with cache.lock:
                 usual_spacing(cache, replace(asked, end_ms=end_ms))

@@ -66,7 +66,8 @@ class DirectReports:
         """Answer a POST of reports."""
         began = time.perf_counter()
         if not isinstance(scope["headers"], list):
-            scope = {**scope, "headers": [*scope["headers"]]}  # ASGI allows what can be read only once
+            # ASGI allows what can be read only once.
+            scope = {**scope, "headers": [(name, value) for name, value in scope["headers"]]}
         headers = dict(scope["headers"])
         identity = self._identity(scope, headers)
         if identity is None:
@@ -126,7 +127,7 @@ class DirectReports:
 
     def _read(self, event: Any, now_ms: int) -> Accepted | None:
         """The report of a body that came as one, and is nothing but a valid report."""
-        if event["type"] != "http.request" or event.get("more_body") or event["body"][:1] != b"{":
+        if event["type"] != "http.request" or event.get("more_body") or event.get("body", b"")[:1] != b"{":
             return None
         try:
             return self._metrics.read(event["body"], now_ms)
