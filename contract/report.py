@@ -32,7 +32,7 @@ _Setting = (
 )
 
 
-class AgentStatus(Struct, frozen=True, omit_defaults=True):
+class AgentStatus(Struct, gc=False, frozen=True, omit_defaults=True):
     """What an agent says of itself, so that its cost and its losses can be seen."""
 
     version: Annotated[str, Meta(max_length=64)]
@@ -57,7 +57,7 @@ class AgentStatus(Struct, frozen=True, omit_defaults=True):
     """How far its host's clock is ahead of the service's; negative where it is behind, left out where not known."""
 
 
-class Report(Struct, frozen=True, omit_defaults=True):
+class Report(Struct, gc=False, frozen=True, omit_defaults=True):
     """One window of samples of one host, reduced to summaries.
 
     The members without a default are the original system's; extra members are ignored.

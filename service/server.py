@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import gc
 import ipaddress
 import logging
 import multiprocessing
@@ -27,6 +26,7 @@ from analytics.sources.influx_address import Address, is_influx
 from contract import __version__
 from contract.logs import fields
 from contract.service_address import is_loopback
+from service import interpreter
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, begin_app, preload
 from service.cluster import ClusterError
@@ -227,10 +227,7 @@ class _Server(BaseApplication):
         app.tls = self._tls
         app.own_socket = own
         self._first_is_ready.set()
-        # What lives as long as the process need not be looked at again; most garbage here is freed by counting.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
+        interpreter.share_it()
         return app
 
     def _own_socket(self) -> socket.socket:

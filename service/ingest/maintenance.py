@@ -13,6 +13,7 @@ import msgspec
 from contract.report import Report
 from contract.retry import Backoff
 from service.ingest.expiry import ExpiryClock
+from service.interpreter import give_way
 from service.journal.base import Log
 from service.stores.base import Store, StoreUnavailable
 from service.stores.memory import give_back
@@ -100,6 +101,7 @@ class Maintenance:
         return self._store.full or (journal.size > journal.limit_bytes // 2 and journal.last > self._store.flushed)
 
     def _run(self) -> None:
+        give_way()
         last = not_before = time.monotonic()
         while not self._stopping.wait(_LOOK_EVERY_S):
             self._prepare()

@@ -26,14 +26,19 @@ else:
     windows = later(_COLUMNS)
 
 _CHUNK = 2048
-"""Reports that are turned into columns together: some 3 ms of work. Those that come before a service has imported what
-that takes wait, so that none of them waits for it."""
+"""Reports of a piece: of four cores some 30 ms of work. Those that come before a service has imported what that takes
+wait, so that none of them waits for it."""
+_STEP = 128
+"""So many that come one by one are turned into columns together, in 2 ms: nobody waits for a whole piece, and few
+objects lie there that the garbage collector looks at. Such small pieces become one of `_CHUNK`."""
 _AT_ONCE = 2
 """Chunks that are made at once, at most, so that nobody waits long where many reports have come."""
 _USES_CHUNK = 256
 """The same of those that name processes, which have some ten rows each."""
 
 
+_Content = tuple["list[windows.SortedWindows]", "list[windows.SortedWindows]", "list[windows.Entry]"]
+"""Pieces, small pieces behind them, and the tail."""
 _Ahead = tuple["list[windows.Entry]", "list[windows.SortedWindows]"]
 """A tail, and pieces of its first whole chunks."""
 
@@ -50,13 +55,13 @@ class Memtable:
         """The journal offset of its last report."""
         self.rows = 0
         # Replaced as one, so that a reader never sees a piece twice or not at all.
-        self._content: tuple[list[windows.SortedWindows], list[windows.Entry]] = ([], [])
+        self._content: _Content = ([], [], [])
         self._ahead: _Ahead = ([], [])
         self._uses: tuple[list[process_use.UseTables], list[process_use.UseEntry]] = ([], [])
 
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports, the last of them at journal offset `last`."""
-        pieces, tail = self._content
+        pieces, small, tail = self._content
         index = self._series
         rows = 0
         for report in reports:
@@ -77,11 +82,26 @@ class Memtable:
                 rows += len(ids)
         self.last = last
         self.rows += rows
-        if len(tail) >= _CHUNK and is_imported(_COLUMNS):
+        if len(tail) >= min(_STEP, _CHUNK) and is_imported(_COLUMNS):
+            self._content = self._shortened(pieces, small, tail, len(reports))
+
+    def _shortened(
+        self,
+        pieces: list[windows.SortedWindows],
+        small: list[windows.SortedWindows],
+        tail: list[windows.Entry],
+        came: int,
+    ) -> _Content:
+        """The content with a shorter tail."""
+        if len(tail) >= _CHUNK:
             # As many as came, so that reports of a bulk load do not lie there as objects, of which a memtable would
             # leave the interpreter's heap in pieces.
-            made = self._made(tail, _AT_ONCE + len(reports) // _CHUNK)
-            self._content = ([*pieces, *made], tail[len(made) * _CHUNK :])
+            made = self._made(tail, _AT_ONCE + came // _CHUNK)
+            return [*pieces, *small, *made], [], tail[len(made) * _CHUNK :]
+        small = [*small, windows.SortedWindows.of(windows.columns(tail))]
+        if len(small) * _STEP < _CHUNK:
+            return pieces, small, []
+        return [*pieces, windows.SortedWindows.joined(small)], [], []
 
     def _made(self, tail: list[windows.Entry], most: int | None = None) -> list[windows.SortedWindows]:
         """The whole chunks of a tail as pieces, of those that nobody has made yet only the first `most`.
@@ -103,9 +123,9 @@ class Memtable:
 
     def _in_parts(self, most: int | None = None) -> tuple[list[windows.SortedWindows], list[windows.Entry]]:
         """Sorted pieces, of the tail only `most` more than there are, and what is left of the tail."""
-        pieces, tail = self._content
+        pieces, small, tail = self._content
         made = self._made(tail, most)
-        return [*pieces, *made], tail[len(made) * _CHUNK :]
+        return [*pieces, *small, *made], tail[len(made) * _CHUNK :]
 
     def _add_use(self, entry: process_use.UseEntry) -> None:
         done, tail = self._uses
@@ -115,11 +135,11 @@ class Memtable:
 
     def newest(self) -> dict[int, int]:
         """The end of the newest window of each stream, by the number of its series."""
-        pieces, tail = self._content
+        pieces, small, tail = self._content
         ends: dict[int, int] = {}
         for ids, report, _, _ in tail[:]:
             ends[ids[0]] = max(report.end_timestamp, ends.get(ids[0], -1))
-        for piece in pieces:
+        for piece in (*pieces, *small):
             for stream, end in piece.newest(self._series.streams()).items():
                 ends[stream] = max(end, ends.get(stream, -1))
         return ends

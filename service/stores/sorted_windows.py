@@ -143,6 +143,11 @@ class SortedWindows:
             return cls(batch)
         return cls(batch.take(pa.array(np.argsort(series, kind="stable"))))
 
+    @classmethod
+    def joined(cls, pieces: Sequence["SortedWindows"]) -> Self:
+        """Several pieces as one; those of a series stay in the order of the pieces."""
+        return cls.of(pa.concat_batches([piece.batch for piece in pieces]))
+
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """The windows of some series, a piece for each that has some."""
         first, last = self._places(series)

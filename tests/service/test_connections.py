@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -35,3 +36,54 @@ def test_an_idle_connection_is_closed_once_it_was_idle_for_long_and_not_before()
             return rest
 
     assert asyncio.run(asked_twice()) == b"", "closed without a word: no request is under way"
+
+
+async def answering_at_once(scope: Any, receive: Any, send: Any) -> None:
+    """An application that answers before it has read the body."""
+    await answering(scope, receive, send)
+
+
+async def reading(scope: Any, receive: Any, send: Any) -> None:
+    """An application that answers when it has read the body."""
+    while (await receive()).get("more_body"):
+        pass
+    await answering(scope, receive, send)
+
+
+@pytest.mark.parametrize("application", [answering_at_once, reading])
+@pytest.mark.parametrize("at_once", [True, False], ids=["pipelined", "one after the other"])
+def test_a_connection_that_waits_keeps_nothing_of_the_requests_before(application: Any, at_once: bool) -> None:
+    """There may be ten thousand that wait."""
+    protocols: list[LimitedProtocol] = []
+    head, body = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n", b"x" * 100_000
+
+    async def asked() -> None:
+        config = Config(application, http=LimitedProtocol, lifespan="off", log_config=None)
+        config.load()
+        loop = asyncio.get_running_loop()
+
+        def made() -> LimitedProtocol:
+            protocols.append(LimitedProtocol(config, ServerState(), {}))
+            return protocols[-1]
+
+        server = await loop.create_server(made, "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            if at_once:
+                writer.write(3 * (head + body))
+            for _ in range(3):
+                if not at_once:
+                    writer.write(head)
+                    await writer.drain()
+                    writer.write(body)
+                answer = await asyncio.wait_for(reader.readuntil(b"ok"), DEADLINE_S)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+            (protocol,) = protocols
+            async with asyncio.timeout(DEADLINE_S):
+                while protocol.cycle is not None:  # noqa: ASYNC110 - the end of a body, which nothing tells of
+                    await asyncio.sleep(0)
+            assert protocol.scope is None
+            assert protocol.headers is None
+            writer.close()
+
+    asyncio.run(asked())

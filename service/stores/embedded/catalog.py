@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import astuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -385,6 +385,9 @@ def drop_runs(connection: duckdb.DuckDBPyConnection, tier: int, numbers: Sequenc
     connection.execute(f"DELETE FROM run WHERE tier = {tier:d} AND number IN ({_list(numbers)})")
 
 
+_AT_ONCE = 4096
+"""Python's objects become columns so many at a time: nobody else has the interpreter meanwhile."""
+_SERIES = ("id", "user_id", "quantity", "core")
 _HOST = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
 _LABELS_OF = msgspec.json.Decoder(dict[str, str])
 _DEVICES_OF = msgspec.json.Decoder(dict[str, dict[str, int]])
@@ -405,19 +408,15 @@ def load_index(connection: duckdb.DuckDBPyConnection, index: SeriesIndex) -> Non
 
 def add_series(connection: duckdb.DuckDBPyConnection, series: Sequence[Series]) -> None:
     """Add series that were not known."""
-    _insert(connection, "INSERT INTO series", [astuple(one) for one in series], ("id", "user_id", "quantity", "core"))
+    _insert(connection, "INSERT INTO series", _columns(series, _SERIES))
 
 
 def put_users(connection: duckdb.DuckDBPyConnection, users: Sequence[User]) -> None:
     """Keep what is now known of users."""
-    rows = [
-        (
-            *(getattr(user, name) for name in _HOST),
-            *(msgspec.json.encode(told).decode() for told in (user.labels, user.devices)),
-        )
-        for user in users
-    ]
-    _insert(connection, "INSERT OR REPLACE INTO machine", rows, (*_HOST, "labels", "devices"))
+    columns = _columns(users, (*_HOST, "labels", "devices"))
+    for told in ("labels", "devices"):
+        columns[told] = [msgspec.json.encode(one).decode() if one else "{}" for one in columns[told]]
+    _insert(connection, "INSERT OR REPLACE INTO machine", columns)
 
 
 def put_systems(
@@ -428,7 +427,9 @@ def put_systems(
     connection.register("changed", pa.table({"user_id": pa.array([user.user_id for user, _ in users], pa.string())}))
     connection.execute("DELETE FROM system WHERE user_id IN (FROM changed)")
     connection.unregister("changed")
-    _insert(connection, "INSERT INTO system", rows, ("user_id", "since", "os_type", "os_version"))
+    names = ("user_id", "since", "os_type", "os_version")
+    columns = {name: [*column] for name, column in zip(names, zip(*rows, strict=True), strict=False)}
+    _insert(connection, "INSERT INTO system", columns)
 
 
 def newest(connection: duckdb.DuckDBPyConnection) -> dict[int, int]:
@@ -453,12 +454,18 @@ def _list(numbers: Iterable[int]) -> str:
     return ", ".join(f"{number:d}" for number in numbers)
 
 
-def _insert(
-    connection: duckdb.DuckDBPyConnection, statement: str, rows: Sequence[tuple[object, ...]], names: Sequence[str]
-) -> None:
-    if not rows:
+def _columns(ones: Sequence[object], names: Sequence[str]) -> dict[str, list[Any]]:
+    """The attributes of many objects, name by name: a fleet has tens of thousands."""
+    return {name: [*map(attrgetter(name), ones)] for name in names}
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, statement: str, columns: Mapping[str, Sequence[object]]) -> None:
+    if not any(columns.values()):
         return
-    columns = zip(*rows, strict=True)
-    connection.register("inserted", pa.table({name: list(column) for name, column in zip(names, columns, strict=True)}))
+    rows = {
+        name: pa.chunked_array([pa.array(column[at : at + _AT_ONCE]) for at in range(0, len(column), _AT_ONCE)])
+        for name, column in columns.items()
+    }
+    connection.register("inserted", pa.table(rows))
     connection.execute(f"{statement} FROM inserted")
     connection.unregister("inserted")

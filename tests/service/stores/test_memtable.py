@@ -13,7 +13,7 @@ from contract.report import Report
 from service.stores import memtable as memtable_module
 from service.stores import sorted_windows
 from service.stores.memtable import Memtable
-from service.stores.series import SeriesIndex
+from service.stores.series import WHOLE, SeriesIndex
 from service.stores.sorted_windows import Entry, SortedWindows, columns
 
 Row = tuple[int, int, float]
@@ -194,6 +194,49 @@ def test_of_a_bulk_load_few_reports_stay_as_they_came(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sorted_windows, "columns", counting)
     memtable.pieces()
     assert sum(counted) < 16
+
+
+def test_of_reports_that_come_one_by_one_few_are_turned_into_columns_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for a whole piece; and pieces are as large as those of a bulk load, once there are enough."""
+    monkeypatch.setattr(memtable_module, "_CHUNK", 64)
+    monkeypatch.setattr(memtable_module, "_STEP", 8)
+    made: list[int] = []
+
+    def counted(entries: Sequence[Entry]) -> pa.RecordBatch:
+        made.append(len(entries))
+        return columns(entries)
+
+    monkeypatch.setattr(sorted_windows, "columns", counted)
+    index = SeriesIndex()
+    memtable = Memtable(index, after=0)
+    sent = reports(1_000)
+    for number, report in enumerate(sent, 1):
+        memtable.add(number, [report])
+    assert made
+    assert max(made) <= 8 + 1, "a report may have two metrics"
+    assert len(memtable.pieces()) <= 1_100 // 64 + 8 + 1
+    expected = sorted(
+        (series, report.end_timestamp, mean) for report in sent for series, mean in means_of(index, report)
+    )
+    assert rows(memtable.batches()) == expected
+    newest = max(sent, key=lambda one: one.end_timestamp)
+    assert memtable.newest()[stream_of(index, newest)] == newest.end_timestamp
+
+
+def means_of(index: SeriesIndex, report: Report) -> list[tuple[int, float]]:
+    """The series of a report, with the mean of each."""
+    found = []
+    for metric in report.typed_metrics():
+        if isinstance(metric, Cpu):
+            numbers = index.cores(report.user_id, Cpu.quantities[0].name)
+            found.append((numbers[WHOLE], metric.avg_utilization))
+            found += [(numbers[core], mean) for core, mean in enumerate(metric.avg_utilization_by_core)]
+        elif isinstance(metric, Memory):
+            (distribution,) = [one for _, one in metric.distributions()]
+            found.append((index.of_metric(report.user_id, metric)[0], distribution.mean))
+    return found
 
 
 def stream_of(index: SeriesIndex, report: Report) -> int:
