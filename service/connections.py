@@ -113,7 +113,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request; until it comes nothing is kept of this one."""
         super().on_response_complete()
-        if self._has_cycle() and self.cycle.response_complete and not self.cycle.more_body:
+        # The head of the next may have begun to come.
+        if self._has_cycle() and self.cycle.response_complete and not self.cycle.more_body and not self._in_head:
             self._let_go()
 
     def _let_go(self) -> None:

@@ -87,3 +87,35 @@ def test_a_connection_that_waits_keeps_nothing_of_the_requests_before(applicatio
             writer.close()
 
     asyncio.run(asked())
+
+
+def test_a_request_whose_head_comes_in_pieces_while_the_one_before_is_answered_is_answered_too() -> None:
+    answers = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await answers.wait()
+        await answering(scope, receive, send)
+
+    async def asked() -> None:
+        config = Config(slow, http=LimitedProtocol, lifespan="off", log_config=None)
+        config.load()
+        protocols: list[LimitedProtocol] = []
+
+        def made() -> LimitedProtocol:
+            protocols.append(LimitedProtocol(config, ServerState(), {}))
+            return protocols[-1]
+
+        server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: loc")
+            async with asyncio.timeout(DEADLINE_S):
+                while not protocols or protocols[0].headers is None:  # noqa: ASYNC110 - what nothing tells of
+                    await asyncio.sleep(0)
+                answers.set()
+                await reader.readuntil(b"ok")
+                writer.write(b"alhost\r\n\r\n")
+                assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+
+    asyncio.run(asked())

@@ -39,7 +39,7 @@ async def ask():
         ready = await client.get("/readyz")
         assert ready.json["status"] == "ready", ready.json
         report = open(sys.argv[2], "rb").read()
-        taken = await client.post("/api/v1/metrics", body=report, headers={"Host": "localhost"})
+        taken = await client.post("/api/v1/metrics", body=report, host="localhost")
         assert taken.status_code == 202, taken.text
         loaded = [name for name in sys.argv[3].split() if name in sys.modules]
         assert not loaded, loaded
