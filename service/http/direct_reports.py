@@ -27,10 +27,11 @@ _NEEDED: Final = b"content-length"
 _PLAIN: Final = frozenset(
     (
         b"host", b"content-type", b"content-length", b"user-agent", b"accept", b"accept-encoding", b"authorization",
-        b"connection", ID_HEADER,
+        b"connection", b"x-forwarded-for", b"x-forwarded-proto", ID_HEADER,
     )
 )  # fmt: skip
-"""Headers of programs. Others say what is to be looked at: what a body is packed with, which page asks."""
+"""Headers of programs, and of proxies, which the server has read. Others say what is to be looked at: what a body is
+packed with, which page asks."""
 _LINES: Final = tuple(one.encode() for one in LINES)
 _BEARER: Final = b"Bearer "
 _VARY: Final = (b"vary", b"Accept-Encoding")

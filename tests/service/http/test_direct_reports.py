@@ -91,7 +91,7 @@ def length(body: bytes) -> tuple[bytes, bytes]:
 def test_a_single_report_is_answered_without_what_is_behind(way: tuple[Way, asyncio.Runner]) -> None:
     one, runner = way
     body = as_json(small("a", END_MS))
-    runner.run(one.send([HOST, length(body), (b"user-agent", b"x"), (b"x-request-id", b"mine")], body))
+    runner.run(one.send([HOST, length(body), (b"x-forwarded-for", b"192.0.2.1"), (b"x-request-id", b"mine")], body))
     assert one.through == []
     assert [event.get("status") for event in one.answered] == [202, None]
     assert (b"x-request-id", b"mine") in one.answered[0]["headers"]
