@@ -88,10 +88,10 @@ class Dump:
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
         """How many samples of whole hosts, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
         return sum(
-            self._samples(quantity, tier_ms, condition(users, start, end))
+            self._samples(quantities, tier_ms, condition(users, start, end))
             for users in _some(user_ids)
             for start, end in self._ranges(tier_ms, start_ms, end_ms)
-            for quantity in self._quantities(users)
+            for quantities in self._askable(self._quantities(users))
         )
 
     def _ranges(self, tier_ms: int, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
@@ -99,10 +99,19 @@ class Dump:
         width = longest_ms(tier_ms, self._asked(self._client.server).generation)
         return ((start, min(start + width, end_ms)) for start in range(start_ms, end_ms, width))
 
-    def _samples(self, quantity: Quantity, tier_ms: int, where: str) -> int:
-        count, mean = (identifier(name) for name in (fields_of(quantity).count, fields_of(quantity).mean))
-        expressions = (f"SUM({count})", f"COUNT({count})", f"COUNT({mean})")
-        total, counted, points = self._numbers(tier_ms, expressions, where)
+    def _askable(self, quantities: Sequence[Quantity]) -> Sequence[Sequence[Quantity]]:
+        """Those that one statement can be about: to InfluxDB 3 a field that a measurement does not have is an error."""
+        if self._asked(self._client.server).generation > 2:
+            return [[quantity] for quantity in quantities]
+        return [quantities] if quantities else []
+
+    def _samples(self, quantities: Sequence[Quantity], tier_ms: int, where: str) -> int:
+        expressions = []
+        for names in map(fields_of, quantities):
+            count, mean = identifier(names.count), identifier(names.mean)
+            expressions += [f"SUM({count})", f"COUNT({count})", f"COUNT({mean})"]
+        found = self._numbers(tier_ms, expressions, where)
+        total, counted, points = (sum(found[place::3]) for place in range(3))
         return total + (points - counted) * ORIGINAL_OBSERVATIONS
 
     def _numbers(self, tier_ms: int, expressions: Sequence[str], where: str) -> list[int]:

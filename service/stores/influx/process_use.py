@@ -131,25 +131,47 @@ class ProcessUses:
 
     def _windows(self, users: Sequence[str], start_ms: int, end_ms: int) -> Iterator[UseTables]:
         """The windows of some users, or of everybody, in a range, a part at a time."""
-        for first, last in self._steps(_WINDOW_MS, users, start_ms, end_ms):
-            yield self._read(PROCESSES, condition(users, first, last), frozenset())
+        return self._parts_of(PROCESSES, users, self._range(_WINDOW_MS, users, start_ms, end_ms), frozenset())
 
     def _hours(
         self, users: Sequence[str], start_ms: int, end_ms: int, without: set[tuple[str, int, int]]
     ) -> Iterator[UseTables]:
         """The rows of hours in a range, a part at a time, but for some by user, start and part."""
-        for first, last in self._steps(HOUR_MS, users, start_ms, end_ms):
-            yield self._read(PROCESSES_1H, condition(users, first, last), without)
+        return self._parts_of(PROCESSES_1H, users, self._range(HOUR_MS, users, start_ms, end_ms), without)
 
-    def _steps(self, each_ms: int, users: Sequence[str], start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+    def _range(self, each_ms: int, users: Sequence[str], start_ms: int, end_ms: int) -> range:
+        """Where the parts of a range start that have not too many points, one for each of `users` every `each_ms`."""
         known = self._index.users
         found = [known[name] for name in users if name in known] if users else list(known.values())
         # Nothing is there before and behind all that was reported.
         start_ms = max(start_ms, min((user.first_seen for user in found), default=0) // HOUR_MS * HOUR_MS)
         end_ms = min(end_ms, max((user.last_seen for user in found), default=0) + 1)
         width = max(_AT_ONCE // max(len(found), 1) * each_ms // HOUR_MS * HOUR_MS, HOUR_MS)
-        width = min(width, longest_ms(RAW, self._client.server().generation))
-        return ((start, min(start + width, end_ms)) for start in range(start_ms, end_ms, width))
+        return range(start_ms, end_ms, min(width, longest_ms(RAW, self._client.server().generation)))
+
+    def _parts_of(
+        self,
+        measurement: str,
+        users: Sequence[str],
+        parts: range,
+        without: set[tuple[str, int, int]] | frozenset[Any],
+    ) -> Iterator[UseTables]:
+        start, end = parts.start, parts.stop
+        while start < end:
+            last = min(start + parts.step, end)
+            found = self._read(measurement, condition(users, start, last), without)
+            yield found
+            start = last
+            # To look ahead, InfluxDB 3 would open the files of all that time.
+            if last < end and not len(found.windows) and self._client.server().generation < 3:
+                there = self._first_hour(measurement, condition(users, last, end))
+                start = end if there is None else max(last, there)
+
+    def _first_hour(self, measurement: str, where: str) -> int | None:
+        """The start of the hour of the oldest row; None where there is none."""
+        text = f"SELECT {identifier(BUSY_SECONDS)} FROM {identifier(measurement)} WHERE {where}"
+        rows = self._client.select(text + " ORDER BY time ASC LIMIT 1", {"time": pa.int64()})
+        return rows["time"][0].as_py() // HOUR_MS * HOUR_MS if len(rows) else None
 
     def _read(self, measurement: str, where: str, without: set[tuple[str, int, int]] | frozenset[Any]) -> UseTables:
         is_hour = measurement == PROCESSES_1H
@@ -176,9 +198,7 @@ class ProcessUses:
         if self._client.server().generation > 2:
             # It opens the files of all the time that is asked for.
             start_ms = max(start_ms, end_ms - DAY_MS)
-        text = f"SELECT {identifier(BUSY_SECONDS)} FROM {identifier(PROCESSES)} WHERE {between(start_ms, end_ms)}"
-        rows = self._client.select(text + " ORDER BY time ASC LIMIT 1", {"time": pa.int64()})
-        return rows["time"][0].as_py() // HOUR_MS * HOUR_MS if len(rows) else None
+        return self._first_hour(PROCESSES, between(start_ms, end_ms))
 
     def hours_of_windows(self, users: Sequence[str], start_ms: int, end_ms: int) -> Iterator[UseTables]:
         """The windows of whole hours merged, some users at a time."""
