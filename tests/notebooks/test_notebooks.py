@@ -1,11 +1,10 @@
 """The notebooks: kept without outputs, and running from top to bottom against a service with demo data."""
 
-import functools
 import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +54,7 @@ def test_there_are_five() -> None:
 
 def test_the_notebook_on_processes_names_who_did_it(of_processes: str, tmp_path: Path) -> None:
     notebook = run(WHO, of_processes, tmp_path)
-    over_time, compared = figures_of(notebook)
+    over_time, compared = figures_of(notebook.cells)
     assert [trace["name"] for trace in over_time["data"]] == ["backup.service", "postgresql.service", "others"]
     assert "backup.service did 77% of the busiest 1h" in compared["layout"]["title"]["text"]
     said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
@@ -74,9 +73,16 @@ def test_a_notebook_is_kept_without_outputs_and_takes_parameters(path: Path) -> 
     assert "source" in cells[0].source
 
 
+@pytest.fixture(scope="module")
+def shown(url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, list[Any]]:
+    """The figures of each notebook on a fleet."""
+    figures = figures_on([(path, url) for path in OF_WINDOWS], tmp_path_factory.mktemp("shown"))
+    return dict(zip(OF_WINDOWS, figures, strict=True))
+
+
 @pytest.mark.parametrize("path", OF_WINDOWS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom_and_says_something(path: Path, url: str, tmp_path: Path) -> None:
-    assert len(figures_of(run(path, url, tmp_path))) >= 2
+def test_a_notebook_runs_from_top_to_bottom_and_says_something(path: Path, shown: dict[Path, list[Any]]) -> None:
+    assert len(shown[path]) >= 2
 
 
 @pytest.fixture(scope="module")
@@ -96,26 +102,23 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def drawn(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, str], list[Any]]:
-    """The figures of a notebook on little data; it is run once for all who look at them."""
-
-    @functools.cache
-    def drawn(path: Path, data: str) -> list[Any]:
-        return figures_of(run(path, str(small[data]), tmp_path_factory.mktemp("drawn")))
-
-    return drawn
+def drawn(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Path, str], list[Any]]:
+    """The figures of each notebook on little data."""
+    parts = [*itertools.product(OF_WINDOWS[1:], small)]
+    figures = figures_on([(path, str(small[data])) for path, data in parts], tmp_path_factory.mktemp("drawn"))
+    return dict(zip(parts, figures, strict=True))
 
 
 @pytest.mark.parametrize("data", ["one host", "one hour"])
 @pytest.mark.parametrize("path", OF_WINDOWS[1:], ids=lambda path: path.stem)
-def test_a_notebook_runs_on_little_data(path: Path, data: str, drawn: Callable[[Path, str], list[Any]]) -> None:
-    assert drawn(path, data)
+def test_a_notebook_runs_on_little_data(path: Path, data: str, drawn: dict[tuple[Path, str], list[Any]]) -> None:
+    assert drawn[path, data]
 
 
-def test_the_notebook_on_anomalies_shows_one(drawn: Callable[[Path, str], list[Any]]) -> None:
+def test_the_notebook_on_anomalies_shows_one(drawn: dict[tuple[Path, str], list[Any]]) -> None:
     """Also where nothing unusual happened: a fault is put in."""
     [path] = [path for path in NOTEBOOKS if path.stem.startswith("03")]
-    traces = [trace for figure in drawn(path, "one host") for trace in figure["data"]]
+    traces = [trace for figure in drawn[path, "one host"] for trace in figure["data"]]
     assert any(trace.get("name") == "anomaly" and trace["x"] for trace in traces)
 
 
@@ -132,7 +135,8 @@ def run(path: Path, source: str, folder: Path) -> "nbformat.NotebookNode":
     done = folder / path.name
     # Papermill and the kernel would take a second of CPU each for a grammar of addresses that no notebook has.
     (folder / "rfc3987_syntax.py").write_text("raise ImportError")
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", str(path), str(done)]
+    quickly = ("--no-progress-bar", "--no-request-save-on-cell-execute", "--autosave-cell-every", "0")
+    command = [sys.executable, "-m", "papermill", *quickly, "--log-level", "ERROR", str(path), str(done)]
     finished = subprocess.run(
         [*command, "-p", "source", source], cwd=folder, env=clean_environment(TMPDIR=str(folder)) | _python(),
         capture_output=True, text=True, timeout=180, check=False,
@@ -144,10 +148,38 @@ def run(path: Path, source: str, folder: Path) -> "nbformat.NotebookNode":
     return notebook
 
 
-def figures_of(notebook: "nbformat.NotebookNode") -> list[Any]:
-    """The figures that a notebook shows."""
+def figures_on(notebooks: Sequence[tuple[Path, str]], folder: Path) -> list[list[Any]]:
+    """The figures that each notebook shows on a source.
+
+    They run in one kernel, which forgets everything in between: one of its own would take each three seconds of CPU to
+    import the same.
+    """
+    import nbformat
+
+    parts = [_cells(path, source) for path, source in notebooks]
+    together = nbformat.read(notebooks[0][0], as_version=4)
+    together.cells = [cell for cells in parts for cell in cells]
+    path = folder / "together.ipynb"
+    nbformat.write(together, path)
+    (folder / "done").mkdir()
+    # What papermill puts in front is no notebook's.
+    done = iter(run(path, "", folder / "done").cells[-len(together.cells) :])
+    return [figures_of(itertools.islice(done, len(cells))) for cells in parts]
+
+
+def _cells(path: Path, source: str) -> list[Any]:
+    """The code of a notebook with its parameter, as if nothing had been run before it."""
+    import nbformat
+
+    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    texts = ["%reset -f", code[0], f"source = {source!r}", *code[1:]]
+    return [nbformat.v4.new_code_cell(text) for text in texts]
+
+
+def figures_of(cells: Iterable[Any]) -> list[Any]:
+    """The figures that cells of a notebook show."""
     kind = "application/vnd.plotly.v1+json"
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
     return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
 
 
