@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from data import FLEET, SAMPLE
 from options import Options, scratch
 from output import machine, number, table
@@ -26,16 +27,28 @@ def main() -> None:
     """Measure and print a table."""
     parser = Options(__doc__)
     parser.data("--data", FLEET if FLEET.exists() else SAMPLE, tiny=SAMPLE, type=Path, help="the fleet")
+    parser.size("--hosts", 0, tiny=6, help="of the fleet, the first so many; 0: all")
     parser.size("--times", 3, tiny=1, help="of which the median is shown")
     parser.shared("--folder")
     options = parser.parse()
     print(f"{machine()}\n")
     with scratch(options) as folder:
+        data = some(options.data.resolve(), options.hosts, Path(folder))
         rows = [
-            command("command, Parquet file, HTML", ["--data", str(options.data)], Path(folder), options.times),
-            *served(options.data.resolve(), Path(folder), options.times),
+            command("command, Parquet file, HTML", ["--data", str(data)], Path(folder), options.times),
+            *served(data, Path(folder), options.times),
         ]
     print(table((f"Report on the fleet of {options.data.name}", "s", "MB"), rows))
+
+
+def some(data: Path, hosts: int, folder: Path) -> Path:
+    """The file of a fleet, or one of its first hosts alone."""
+    if not hosts:
+        return data
+    frame = pd.read_parquet(data)
+    first = frame["user_id"].drop_duplicates()[:hosts]
+    frame[frame["user_id"].isin(first)].to_parquet(folder / data.name)
+    return folder / data.name
 
 
 def command(name: str, arguments: Sequence[str], folder: Path, times: int) -> Row:
