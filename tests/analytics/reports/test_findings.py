@@ -2,24 +2,22 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from analytics import connect
-from analytics.frames.frame import frame_of_values, to_frame
+from analytics.frames.frame import to_frame
 from analytics.reports import making
 from analytics.reports.data import NothingThere, ReportQuestion
-from analytics.reports.model import Finding, ReportDocument
-from analytics.sources.base import Source
+from analytics.reports.model import ReportDocument
 from contract.histogram import LINEAR
 from contract.times import DAY_MS
+from tests.support.fleet_reports import START, found, named, noise, of_host, report_on, short, steady
 from tests.support.sampled_windows import windows_of
 
 SAMPLE = Path(__file__).parents[3] / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
-START = pd.Timestamp("2026-03-02")
 STEPS = 10 * 24 * 4
 GAP = slice(300, 420)
 SILENT_FROM = STEPS - 3 * 24 * 4
@@ -57,19 +55,6 @@ def fleet(path: Path) -> ReportDocument:
     """The report on all of them."""
     with connect(path) as source:
         return making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
-
-
-def of_host(path: Path, name: str) -> ReportDocument:
-    with connect(path) as source:
-        return making.user(source, name, ReportQuestion(), made_ms=0, named="a test")
-
-
-def found(report: ReportDocument, kind: str) -> list[Finding]:
-    return [finding for finding in report.findings if finding.kind == kind]
-
-
-def named(report: ReportDocument, kind: str) -> list[object]:
-    return [finding.numbers["names"] for finding in found(report, kind) if "names" in finding.numbers]
 
 
 def test_the_hot_and_the_idle_are_named(fleet: ReportDocument) -> None:
@@ -196,18 +181,6 @@ def test_a_host_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_path
     assert any("counts by the time it was seen, however often it samples" in caveat for caveat in report.caveats)
 
 
-def short(folder: Path, *parts: pd.DataFrame) -> ReportDocument:
-    file = folder / "short.parquet"
-    pd.concat(parts).to_parquet(file)
-    with connect(file) as source:
-        return making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
-
-
-def steady(periods: int, freq: str, start: pd.Timestamp = START) -> pd.DataFrame:
-    times = pd.date_range(start, periods=periods, freq=freq)
-    return pd.DataFrame({"time": times, "user": "one", "value": np.linspace(0.9, 0.99, periods)})
-
-
 @pytest.mark.parametrize(
     ("periods", "freq"), [(1, "5s"), (9, "5s"), (12, "5min"), (100, "10min"), (2, "7D"), (9, "1D")]
 )
@@ -238,144 +211,6 @@ def test_the_range_begins_with_the_data_whatever_is_far_older(tmp_path: Path) ->
     assert pd.Timestamp(alone.start_ms, unit="ms") == START
 
 
-class Knowing:
-    """A source that knows more of its users than files do."""
-
-    def __init__(self, source: Source, known: pd.DataFrame) -> None:
-        self._source, self._known = source, known
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-    def users(self) -> pd.DataFrame:
-        users = self._source.users()
-        return users.assign(
-            **{name: self._known[name].reindex(users["user"].astype(str)).array for name in self._known}
-        )
-
-
-Loads = dict[str, "np.ndarray[Any, Any]"]
-"""An hourly load of each host, NaN where it was not seen."""
-
-
-def report_on(folder: Path, loads: Loads, **known: dict[str, Any]) -> ReportDocument:
-    times = pd.date_range(START, periods=len(next(iter(loads.values()))), freq="1h")
-    parts = [pd.DataFrame({"time": times, "user": name, "value": load}) for name, load in loads.items()]
-    pd.concat(parts).dropna().to_parquet(folder / "fleet.parquet")
-    users = pd.DataFrame({name: pd.Series(values) for name, values in known.items()})
-    with connect(folder / "fleet.parquet") as source:
-        told: Any = Knowing(source, users)
-        return making.fleet(told, ReportQuestion(), made_ms=0, named="a test")
-
-
-def noise(level: float, hours: int = 240) -> "np.ndarray[Any, Any]":
-    return (level + np.random.default_rng(5).normal(0, 0.01, hours)).clip(0, 1)
-
-
-def test_what_a_fleet_used_is_of_its_cores_where_these_are_known(tmp_path: Path) -> None:
-    loads = {"large": np.full(240, 0.1), "small": np.full(240, 0.9)}
-    report = report_on(tmp_path, loads, cores={"large": 64, "small": 2})
-    [finding] = found(report, "level")
-    assert "used 12.4 % of 66 cores" in finding.sentence
-    assert finding.numbers["mean"] == pytest.approx((64 * 0.1 + 2 * 0.9) / 66)
-    assert finding.numbers["idle_cores"] == pytest.approx(66 - (64 * 0.1 + 2 * 0.9))
-    [heat] = [picture for picture in report.pictures() if picture.name == "machines-over-time"]
-    assert "did 78.0 % of all work" in str(heat.figure.layout.title.text)
-
-
-def grown(folder: Path) -> Path:
-    """A file of a host of 4 cores at 80 %, then of 8 at 40 %, beside one of 2 at 50 %, with the single cores."""
-    times = pd.date_range(START, periods=240, freq="1h", name="time", tz="UTC")
-    rows = []
-    for name, load, cores in (
-        ("grown", np.repeat([0.8, 0.4], 120), np.repeat([4, 8], 120)),
-        ("small", np.full(240, 0.5), np.full(240, 2)),
-    ):
-        for core in (None, *range(8)):
-            there = np.full(240, True) if core is None else core < cores
-            single = pd.DataFrame({"user": name, "value": load[there]}, times[there])
-            rows.append(frame_of_values(single).assign(core=pd.array([core] * len(single), "Int64")))
-    pd.concat(rows).astype({"user": "category"}).to_parquet(folder / "grown.parquet")
-    return folder / "grown.parquet"
-
-
-def test_hosts_weigh_by_the_cores_that_they_had_at_the_time(tmp_path: Path) -> None:
-    with connect(grown(tmp_path)) as source:
-        report = making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
-    [level] = found(report, "level")
-    assert level.numbers["mean"] == pytest.approx(4.2 / 8)
-    assert (level.numbers["cores"], level.numbers["idle_cores"]) == (8, pytest.approx(3.8))
-    [change] = [finding for finding in found(report, "change") if "before" in finding.numbers]
-    assert (change.numbers["before"], change.numbers["after"]) == (pytest.approx(4.2 / 6), pytest.approx(4.2 / 10))
-    [table] = [table for table in report.tables() if table.name == "sizes-table"]
-    sizes = {row[0]: row for row in table.rows}
-    needed = [column.name for column in table.columns].index("needed")
-    assert (sizes["grown"][needed], sizes["small"][needed]) == (4, 2)
-
-
-def test_a_host_that_grew_is_sized_by_the_cores_that_it_used(tmp_path: Path) -> None:
-    with connect(grown(tmp_path)) as source:
-        report = making.user(source, "grown", ReportQuestion(), made_ms=0, named="a test")
-    [picture] = [picture for picture in report.pictures() if picture.name == "sizes"]
-    assert "has 8 cores and needs 4" in str(picture.figure.layout.title.text)
-
-
-@pytest.mark.parametrize("cores", [{}, {"large": 64}])
-def test_where_cores_are_not_known_it_is_the_mean_of_the_hosts(tmp_path: Path, cores: dict[str, int]) -> None:
-    loads = {"large": np.full(240, 0.1), "small": np.full(240, 0.9)}
-    report = report_on(tmp_path, loads, cores={"small": None, **cores})
-    [finding] = found(report, "level")
-    assert finding.sentence.startswith("The mean of the 2 hosts was 50.0 %")
-    assert any("the cores of some are not known" in caveat for caveat in report.caveats)
-
-
-def test_a_time_with_few_of_the_hosts_says_nothing_of_the_fleet(tmp_path: Path) -> None:
-    alone = np.concatenate([np.full(240, np.nan), [1.0, 1.0]])
-    others = np.append(noise(0.2), [np.nan, np.nan])
-    report = report_on(tmp_path, {f"plain-{number}": others for number in range(6)} | {"alone": alone})
-    [level] = found(report, "level")
-    assert level.numbers["peak"] < 0.4
-    assert "Nothing unusual in the mean of the 6 hosts seen throughout" in found(report, "anomaly")[0].sentence
-
-
-def test_who_comes_and_goes_is_no_change_of_load(tmp_path: Path) -> None:
-    """Busy hosts join halfway: the mean of whoever reports rises, and no host does more than before."""
-    late = noise(0.8)
-    late[:120] = np.nan
-    loads = {f"old-{number}": noise(0.2) for number in range(4)} | {f"new-{number}": late for number in range(4)}
-    report = report_on(tmp_path, loads)
-    [change] = found(report, "change")
-    assert "hardly changed" in change.sentence
-    assert not found(report, "trend")
-    assert any("4 hosts seen in both" in section.intro for section in report.sections)
-
-
-def test_hosts_that_join_are_no_anomaly_of_the_fleet(tmp_path: Path) -> None:
-    """The mean of whoever reports jumps by 12 points when they do."""
-    late = noise(0.8, 480)
-    late[:400] = np.nan
-    loads = {f"old-{number}": noise(0.2, 480) for number in range(8)} | {f"new-{number}": late for number in range(2)}
-    [anomaly] = found(report_on(tmp_path, loads), "anomaly")
-    assert "Nothing unusual in the mean of the 8 hosts seen throughout" in anomaly.sentence
-    # What happens to all of these is one still.
-    for number in range(8):
-        loads[f"old-{number}"][440:] += 0.5
-    [anomaly] = found(report_on(tmp_path, loads), "anomaly")
-    assert "The fleet was unlike itself" in anomaly.sentence
-
-
-def test_nothing_is_told_of_a_trend_where_nobody_is_there_throughout(tmp_path: Path) -> None:
-    loads = {}
-    for number in range(8):
-        load = noise(0.1 * number)
-        load[: 20 * number] = np.nan
-        load[20 * number + 100 :] = np.nan
-        loads[f"machine-{number}"] = load
-    report = report_on(tmp_path, loads)
-    assert not found(report, "trend")
-    assert any("No trend is told" in caveat for caveat in report.caveats)
-
-
 def test_a_level_that_moved_and_came_back_is_one_finding(tmp_path: Path) -> None:
     hours = np.arange(480)
     moved = np.where((hours >= 120) & (hours < 360), 0.3, 0.0)
@@ -403,104 +238,6 @@ def test_the_fall_of_a_host_is_a_finding_as_its_rise_is(tmp_path: Path) -> None:
     assert {way: finding.numbers["names"] for way, finding in leaps.items()} == {"fell": ["falls"], "rose": ["rises"]}
     assert leaps["fell"].sentence == "1 host fell by 20 points or more: “falls”."
     assert leaps["fell"].action == "Ask what was taken from it."
-
-
-@pytest.fixture(scope="module")
-def advised(tmp_path_factory: pytest.TempPathFactory) -> ReportDocument:
-    """Ten days of hosts of four cores: some hot, some idle, some too large, some gone, some at the target."""
-    gone = noise(0.95)
-    gone[150:] = np.nan
-    loads = {f"hot-{number:02}": noise(0.9) for number in range(30)}
-    loads |= {f"idle-{number}": noise(0.03) for number in range(3)} | {
-        f"large-{number}": noise(0.2) for number in range(28)
-    }
-    loads |= {"at-target": np.full(240, 0.8), "gone": gone, "right": noise(0.7)}
-    return report_on(tmp_path_factory.mktemp("advised"), loads, cores=dict.fromkeys(loads, 4))
-
-
-def column(report: ReportDocument, table: str, name: str) -> dict[object, object]:
-    """The cells of a column, by host."""
-    [chosen] = [one for one in report.tables() if one.name == table]
-    place = [column.name for column in chosen.columns].index(name)
-    return {row[0]: row[place] for row in chosen.rows}
-
-
-def test_a_host_gets_one_advice_the_same_in_findings_and_tables(advised: ReportDocument) -> None:
-    advice = column(advised, "all-machines", "advice")
-    for kind, said in (("hot", "hot"), ("idle", "idle"), ("size", "too big")):
-        named_so = [set(finding.numbers["names"]) for finding in found(advised, kind)]  # type: ignore[arg-type]
-        assert {name for name, what in advice.items() if what == said} in named_so
-    assert [advice[name] for name in ("at-target", "gone", "right")] == ["", "", ""]
-    [hot] = found(advised, "hot")
-    small, big = (set(finding.numbers["names"]) for finding in found(advised, "size"))  # type: ignore[arg-type]
-    [idle] = found(advised, "idle")
-    assert small == set(hot.numbers["names"])  # type: ignore[arg-type]
-    assert not big & small and not big & set(idle.numbers["names"])  # type: ignore[arg-type]
-    assert any("1 host, silent for a day or longer, got no advice." in caveat for caveat in advised.caveats)
-
-
-def test_what_it_needs_shows_first_who_needs_more(advised: ReportDocument) -> None:
-    verdicts = [*column(advised, "sizes-table", "verdict").values()]
-    assert verdicts == ["too small"] * 25
-    [picture] = [picture for picture in advised.pictures() if picture.name == "sizes"]
-    assert str(picture.figure.layout.title.text).startswith("30 hosts should be larger, by ")
-
-
-def test_everyone_is_listed_behind_a_finding_that_names_some(advised: ReportDocument) -> None:
-    for finding in advised.findings:
-        names = finding.numbers.get("names")
-        if isinstance(names, list) and len(names) > 1:
-            assert finding.everyone is not None
-            assert {row[0] for row in finding.everyone.rows} == set(names)
-            assert finding.everyone.title.startswith(f"All {len(names)} ")
-
-
-@pytest.mark.parametrize(
-    ("hosts", "bands"),
-    [
-        (1, []),
-        (2, ["both hosts"]),
-        (7, ["all 7 hosts"]),
-        (20, ["90 of 100 hosts", "50 of 100 hosts"]),
-    ],
-)
-def test_a_band_is_called_what_it_is(tmp_path: Path, hosts: int, bands: list[str]) -> None:
-    report = report_on(tmp_path, {f"machine-{number:02}": noise(0.2 + 0.02 * number, 48) for number in range(hosts)})
-    [trend] = [picture for picture in report.pictures() if picture.name == "trend"]
-    assert [trace.name for trace in trend.figure.data] == [*bands, "mean"]
-    assert ("bands are" in trend.note) == (len(bands) == 2) and ("band is" in trend.note) == (len(bands) == 1)
-
-
-def test_a_host_whose_load_may_reach_the_target_is_not_told_to_shrink(tmp_path: Path) -> None:
-    rising = {"rises": (np.linspace(0.05, 0.75, 480) + np.random.default_rng(1).normal(0, 0.01, 480)).clip(0, 1)}
-    times = pd.date_range(START, periods=480, freq="1h")
-    pd.DataFrame({"time": times, "user": "rises", "value": rising["rises"]}).to_parquet(tmp_path / "one.parquet")
-    with connect(tmp_path / "one.parquet") as source:
-        report = making.user(source, "rises", ReportQuestion(target=0.9), made_ms=0, named="a test")
-    coming = [finding.severity for finding in found(report, "forecast")]
-    told = " ".join(finding.action for finding in report.findings)
-    assert coming in (["watch"], ["act"]) and "Make it smaller" not in told
-
-
-def test_one_host_is_it_and_several_are_they(tmp_path: Path) -> None:
-    loads = {"hot": noise(0.9), "idle": noise(0.03), "plain": noise(0.4), "large": noise(0.2)}
-    report = report_on(tmp_path, loads, cores=dict.fromkeys(loads, 4))
-    said = " ".join(
-        [*(f"{finding.sentence} {finding.action}" for finding in report.findings), *report.caveats]
-        + [table.title for table in report.tables()]
-        + [str(picture.figure.layout.title.text) for picture in report.pictures()]
-    )
-    assert re.findall(r"\b1 (?:hosts|cores|anomalies|busiest|days)\b", said) == []
-    assert "Switch it off" in said and "The hot host" in said and "away from it" in said
-
-
-def test_who_comes_and_goes_is_no_forecast(tmp_path: Path) -> None:
-    late = noise(0.9)
-    late[:120] = np.nan
-    loads = {f"old-{number}": noise(0.2) for number in range(4)} | {f"new-{number}": late for number in range(8)}
-    report = report_on(tmp_path, loads)
-    [coming] = found(report, "forecast")
-    assert coming.sentence.startswith("The mean of the 4 hosts seen throughout is expected to stay below 2")
 
 
 def test_a_report_of_a_place_has_the_hours_of_its_clock_and_the_forecast_changes_with_it(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What operators decide, kept alike by several processes: joining, being away, NATS that is away or another copy.
 
-What holds of one process too is in `tests/service/control/test_contract.py`.
+What holds of one process too is in `tests/service/control/test_contract*.py`.
 """
 
 import asyncio
