@@ -1,4 +1,4 @@
-"""A service with a fleet to look at, and rules that find something."""
+"""A service with a fleet to look at, and rules that find something; a small fleet in a store."""
 
 import time
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support.dashboard_fleet import fill
+from tests.support.pictures import STEPS, Fleet
 from tests.support.running import RunningService, wait_until
 
 _RULES = """
@@ -42,3 +43,14 @@ def client(service: RunningService) -> Iterator[httpx.Client]:
     """A client of that service."""
     with service.client() as client:
         yield client
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """Three hosts at 10, 50 and 100 %; the last one only in the first half."""
+    fleet = Fleet(tmp_path)
+    for step in range(STEPS):
+        for user, mean in (("a", 0.1), ("b", 0.5), *((("c", 1.0),) if step < STEPS // 2 else ())):
+            fleet.add(user, step, mean)
+    yield fleet
+    fleet.store.close()
