@@ -12,9 +12,9 @@ import nats.js.errors
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from service.cluster import ClusterError
-from service.cluster.appending import WRONG_LAST, NotLast, append
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
 from service.cluster.delivery import Message
+from service.cluster.publishing import WRONG_LAST, NotLast, append
 from service.cluster.tail import Tail
 from service.control.database import ControlError, ControlOutdated
 from service.control.sharing import BucketEntry

@@ -16,9 +16,9 @@ import zstandard
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from service.cluster import ClusterError
-from service.cluster.appending import NotLast, append
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
 from service.cluster.delivery import Message
+from service.cluster.publishing import NotLast, append
 from service.cluster.tail import Tail
 
 _log = logging.getLogger("loadlens.service")

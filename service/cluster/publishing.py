@@ -1,13 +1,21 @@
-"""Reports on their way into the stream: all under way at once, sent again until JetStream says that it has them."""
+"""Messages on their way into a stream, sent again until JetStream says that it has them.
+
+Reports are all under way at once. What is decided is put one behind the other: each is stored once, and only behind the
+one that its sender knows to be last.
+"""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Sequence
 
 import msgspec
+import nats.errors
+import nats.js.errors
 
+from service.cluster import ClusterError
 from service.cluster.client import Arrived, Outgoing
-from service.cluster.connection import Cluster
+from service.cluster.connection import Cluster, words_of
 from service.journal.journal import JournalFull
 
 _ACKNOWLEDGED_S = 10.0
@@ -23,6 +31,11 @@ _IN_PROCESS = 10158
 """JetStream's code for a message whose like is on its way (newer servers than 2.9)."""
 _TOO_LARGE = 500
 _FULL = ("maximum bytes exceeded", "maximum messages exceeded", "insufficient")
+
+WRONG_LAST = (10071, 10164)
+"""JetStream's codes for a message that is not behind the one that its sender knows of."""
+_APPENDED_S = 2.0
+_APPEND_PAUSE_S = 0.1
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):
@@ -178,3 +191,30 @@ class Publisher:
                 answer = _ACKNOWLEDGED.decode(message.payload) if message.payload else _NOBODY
                 under_way, place, is_probe = found
                 (under_way.probed if is_probe else under_way.answer)(place, answer)
+
+
+class NotLast(ClusterError):
+    """There is a newer message than the one that its sender knows of."""
+
+
+def append(cluster: Cluster, subject: str, payload: bytes, after: int, try_s: float) -> int:
+    """Put a message behind the one at sequence `after`, the last of its subject; its own sequence.
+
+    It is sent again for `try_s`, and stored once, where no word comes. Raises NotLast, and ClusterError where JetStream
+    does not take it; it may be stored then.
+    """
+    headers = {"Nats-Expected-Last-Subject-Sequence": str(after), "Nats-Msg-Id": secrets.token_hex(12)}
+    end = time.monotonic() + try_s
+    while True:
+        publishing = cluster.jetstream.publish(subject, payload, timeout=_APPENDED_S, headers=dict(headers))
+        try:
+            return cluster.call(publishing).seq
+        except nats.js.errors.APIError as error:
+            if error.err_code in WRONG_LAST:
+                raise NotLast(f"there is a newer message of {subject}") from None
+            problem = error.description or words_of(error)
+        except (nats.errors.Error, TimeoutError) as error:
+            problem = words_of(error)
+        if time.monotonic() > end:
+            raise ClusterError(f"{cluster.address}: {problem}") from None
+        time.sleep(_APPEND_PAUSE_S)

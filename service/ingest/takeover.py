@@ -12,7 +12,7 @@ import msgspec
 from contract.report import Report
 from service.ingest.acknowledgement import keys_of
 from service.stores.base import Key, StoreUnavailable
-from service.stores.influx.batches import Batch
+from service.stores.influx.shared_checkpoint import Batch
 from service.stores.influx.store import InfluxStore
 
 _RETRY_S = 0.5

@@ -17,8 +17,7 @@ from service.cluster.log import AGAIN, LOG, ReplicatedLog
 from service.ingest.maintenance import Maintenance
 from service.ingest.takeover import Takeover
 from service.stores.base import StoreError
-from service.stores.influx.batches import Batch
-from service.stores.influx.shared_checkpoint import SharedCheckpoint
+from service.stores.influx.shared_checkpoint import Batch, SharedCheckpoint
 from service.stores.influx.store import InfluxStore
 
 _log = logging.getLogger("loadlens.service")

@@ -10,7 +10,6 @@ from analytics.frames.tiers import Rolled
 from analytics.sources.influx_state import State
 from contract.influx import PARTS, PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.times import DAY_MS
-from service.stores.influx.batches import pack
 from service.stores.influx.checkpoint import Checkpoint
 from service.stores.influx.database import state_lines, user_lines
 from service.stores.influx.lines import Lines, bucket_lines
@@ -19,7 +18,7 @@ from service.stores.influx.process_use import HOURS, hour_lines, starts_of
 from service.stores.influx.publication import ImmutableMemtable, LateHours, Views
 from service.stores.influx.reading import NumberedRows
 from service.stores.influx.rollups import FINEST
-from service.stores.influx.shared_checkpoint import SharedCheckpoint
+from service.stores.influx.shared_checkpoint import SharedCheckpoint, pack
 from service.stores.influx.users import CatalogedUser, UserCatalog
 from service.stores.influx.writing import Writer
 from service.stores.process_use import UseTables

@@ -14,8 +14,7 @@ from service.cluster.connection import Cluster
 from service.cluster.ledger import WriterLedger
 from service.ingest.takeover import Takeover
 from service.stores.base import StoreUnavailable
-from service.stores.influx.batches import Batch
-from service.stores.influx.shared_checkpoint import SharedCheckpoint
+from service.stores.influx.shared_checkpoint import Batch, SharedCheckpoint
 from service.stores.influx.store import InfluxStore
 from tests.service.stores.influx.test_rollups import T0, Clock, Feed, live
 from tests.support.influx_proxy import Fault, InfluxProxy, Request
