@@ -13,8 +13,9 @@ from contract.selectors import MAX_PATTERN, MAX_USER_ID, names_labels
 from service.alerts.repository import Alert, RuleRepository
 from service.dashboard.fleet import Firing
 from service.dashboard.hosts import Sort, State
-from service.http.parameters import DEFAULT_LIMIT, MAX_LIMIT
-from service.http.requests import Parameters
+from service.http.operation_parameters import PageParameters
+from service.http.parameters import DEFAULT_LIMIT, MAX_LIMIT, names_of
+from service.http.requests import Parameters, text
 
 T = TypeVar("T")
 _DIGITS = 18
@@ -25,6 +26,14 @@ def take_limit(asked: Parameters, most: int = MAX_LIMIT, default: int = DEFAULT_
     """How many entries a page has at most."""
     limit: int = asked.take("limit", lambda value: whole_number(value, 1, most), default)
     return limit
+
+
+async def asked_page(req: Request) -> tuple[int, str]:
+    """How many entries a page is to have at most, and behind which. Refuses all other parameters."""
+    asked = await Parameters.read(req, names_of(PageParameters))
+    limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", text, "")
+    asked.check()
+    return limit, after
 
 
 def page_of(

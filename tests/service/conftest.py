@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.control.database import ControlDatabase
 from tests.support.influxd import RunningInflux, need
 from tests.support.nats_cluster import RunningNats, need_nats
 from tests.support.running import RunningService
@@ -59,6 +60,14 @@ def user() -> str:
 def data_dir(tmp_path: Path) -> Path:
     """A folder for a service's data, not made yet."""
     return tmp_path / "data"
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[ControlDatabase]:
+    """A database of decisions, empty."""
+    control = ControlDatabase(tmp_path / "control.db")
+    yield control
+    control.close()
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from contract.times import DAY_MS, format_instant, parse_duration, parse_timesta
 from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner
 from service.http.authentication import actor_of
-from service.http.listing import one_of, page_of, take_limit
-from service.http.operation_parameters import AlertsParameters, PageParameters
-from service.http.parameters import MAX_ALERTS, MAX_LIMIT, names_of
+from service.http.listing import asked_page, one_of, page_of, take_limit
+from service.http.operation_parameters import AlertsParameters
+from service.http.parameters import MAX_ALERTS, names_of
 from service.http.problems import HTTPProblem, invalid
 from service.http.requests import Parameters, read_as, text
 
@@ -140,9 +140,7 @@ class Silences:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of the silences, the next to end first, and those of the files."""
-        asked = await Parameters.read(req, names_of(PageParameters))
-        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", text, "")
-        asked.check()
+        limit, after = await asked_page(req)
         now_ms = times.now_ms()
         silences = await asyncio.to_thread(self._repository.silences, now_ms)
         page, behind = page_of(sorted(silences, key=_silence_place), _silence_place, after, limit)

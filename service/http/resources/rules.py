@@ -14,11 +14,9 @@ from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
 from service.http import problems
 from service.http.authentication import actor_of
-from service.http.listing import page_of, take_limit
-from service.http.operation_parameters import PageParameters
-from service.http.parameters import MAX_LIMIT, names_of
+from service.http.listing import asked_page, page_of
 from service.http.problems import HTTPProblem
-from service.http.requests import Parameters, read_json, text
+from service.http.requests import read_json
 
 _JSON = "application/json"
 
@@ -32,9 +30,7 @@ class Rules:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of the rules by name, and where each is from."""
-        asked = await Parameters.read(req, names_of(PageParameters))
-        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", text, "")
-        asked.check()
+        limit, after = await asked_page(req)
         defined = await asyncio.to_thread(self._repository.rules)
         files = self._runner.rule_set.rules
         rules = {name: _shown(rule, "api", version) for name, (rule, version) in defined.items()}

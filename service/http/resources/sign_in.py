@@ -17,12 +17,10 @@ from service.credentials.openid import OpenId
 from service.credentials.sessions import FOR_PEOPLE, Session, Sessions
 from service.http.access import address_of
 from service.http.authentication import Authentication, actor_of, clear_cookie, identity_of, set_cookie
-from service.http.listing import page_of, take_limit
-from service.http.operation_parameters import PageParameters
+from service.http.listing import asked_page, page_of
 from service.http.pages import environment
-from service.http.parameters import MAX_LIMIT, names_of
 from service.http.problems import HTTPProblem
-from service.http.requests import Parameters, read_body, text
+from service.http.requests import read_body
 
 if TYPE_CHECKING:
     import jinja2
@@ -132,9 +130,7 @@ class SessionList:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of them by id: all for who has the role admin, those of the same token for others."""
-        asked = await Parameters.read(req, names_of(PageParameters))
-        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", text, "")
-        asked.check()
+        limit, after = await asked_page(req)
         identity = identity_of(req)
         found = self._sessions.of(whose(identity))
         page, behind = page_of(found, lambda session: session.id, after, limit)

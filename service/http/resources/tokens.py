@@ -16,11 +16,9 @@ from service.credentials.identity import ANYBODY, EVERYONE, Role
 from service.credentials.token import Made, Token
 from service.credentials.tokens import LONGEST_MS, TokenRefused, Tokens, end_of, scope_problem
 from service.http.authentication import actor_of, identity_of
-from service.http.listing import page_of, take_limit
-from service.http.operation_parameters import PageParameters
-from service.http.parameters import MAX_LIMIT, names_of
+from service.http.listing import asked_page, page_of
 from service.http.problems import HTTPProblem, invalid
-from service.http.requests import MERGE_PATCH, Parameters, read_as, text
+from service.http.requests import MERGE_PATCH, read_as
 
 MAX_USES = 100_000
 _REFUSED = "Nothing was changed."
@@ -80,9 +78,7 @@ class TokenList:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of them by id, those that are revoked or have expired too; never with what opens."""
-        asked = await Parameters.read(req, names_of(PageParameters))
-        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", text, "")
-        asked.check()
+        limit, after = await asked_page(req)
         page, behind = page_of(self._tokens.all(), lambda token: token.id, after, limit)
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode({"tokens": [token.document() for token in page], "next": behind})

@@ -1,7 +1,6 @@
 """Who is told when: not while silenced or inhibited, again after a while, and of no agent that is paused."""
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -26,13 +25,6 @@ from service.notifications.queue import NotificationQueue
 from tests.support.reports import END_MS
 
 ACTOR = Actor("none", "127.0.0.1", "somebody")
-
-
-@pytest.fixture
-def control(tmp_path: Path) -> Iterator[ControlDatabase]:
-    control = ControlDatabase(tmp_path / "control.db")
-    yield control
-    control.close()
 
 
 class Desk:

@@ -21,13 +21,6 @@ ADDRESS = "192.0.2.7"
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Iterator[ControlDatabase]:
-    control = ControlDatabase(tmp_path / "control.db")
-    yield control
-    control.close()
-
-
-@pytest.fixture
 def tokens(control: ControlDatabase) -> Tokens:
     return Tokens(control, Audit(control))
 

@@ -19,13 +19,6 @@ from tests.support.webhooks import KEY, Receiver
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Iterator[ControlDatabase]:
-    control = ControlDatabase(tmp_path / "control.db")
-    yield control
-    control.close()
-
-
-@pytest.fixture
 def queue(control: ControlDatabase) -> NotificationQueue:
     return NotificationQueue(control)
 

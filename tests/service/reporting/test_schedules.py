@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -25,13 +25,6 @@ from service.reporting.worker import ReportRefused, ReportRequest
 ME = Actor("none", "127.0.0.1")
 FLEET = Timing(days=("mon",), at="06:00")
 PAGE = KeptReport(b"<h1>Fleet report</h1>" * 1000, "default-src 'none'")
-
-
-@pytest.fixture
-def control(tmp_path: Path) -> Iterator[ControlDatabase]:
-    control = ControlDatabase(tmp_path / "control.db")
-    yield control
-    control.close()
 
 
 @pytest.fixture
