@@ -220,6 +220,8 @@ def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> pd
 def fleet(store: Store, metric: NamedMetric, query: Query) -> pd.DataFrame:
     """The values of all users together, or of each group of them; with `top`, of the highest groups only."""
     question = _question(metric, query, by=query.by)
+    if query.top is None and (query.weight == "samples" or query.by == "user"):
+        question = replace(question, statistic=query.statistic)
     windows = weighed(store, question, query.weight)
     if query.top is not None:
         windows = highest(windows, query.top, query.statistic)

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analytics.frames.aggregation import slice_rows
-from analytics.frames.columns import concatenate, take
+from analytics.frames.columns import NUMBERS, concatenate, take
 from analytics.frames.frame import frame_of_columns
 from analytics.frames.kernel import Ints, order_of
 from analytics.frames.labels import factorize_labels, taken
@@ -28,6 +28,9 @@ from service.stores.retention import TIERS, Retention
 from service.stores.series import WHOLE, SeriesIndex, User
 from service.stores.sorted_windows import LoadedRows, SortedWindows, WindowsInMemory, marked, rows_of
 from service.stores.systems import SystemsOverTime, by_number
+
+BATCH_ROWS = 1 << 20
+"""So many rows are resampled together: with histograms some 500 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class WindowSelection:
     """By series number: whether its quantity is a share."""
     systems: SystemsOverTime | None = None
     """What the hosts ran when, where that groups them."""
+    batch_rows: int = BATCH_ROWS
+    """So many are resampled together."""
 
     @property
     def is_whole_fleet(self) -> bool:
@@ -103,7 +108,7 @@ class WindowSelection:
         for part in parts:
             waiting.append(part)
             rows += len(part.series)
-            if rows > max(BATCH_ROWS, 2 * merged):
+            if rows > max(self.batch_rows, 2 * merged):
                 done, waiting = [self._in_buckets(self._labelled(done, waiting))], []
                 rows = merged = len(done[0])
         if not done and self.systems is None and rows <= slice_rows(histograms=self.question.histograms):
@@ -118,9 +123,15 @@ class WindowSelection:
         is_named = len(self.labels.columns) > 0 or self.systems is not None
         if not is_named and self._is_as_it_came(frame, np.zeros(len(frame), np.int64)):
             return frame
-        edges = self.question.edges
-        buckets: pd.DataFrame = resample(frame, self.question.rate_ms) if edges is None else resample_at(frame, edges)
-        return buckets
+        rate_ms, edges = self.question.rate_ms, self.question.edges
+        missing = [name for name in NUMBERS if name not in frame]
+        if missing:
+            # A frame of windows has them all. Such as go with what is there are made up, and left out again.
+            value = next((frame[name] for name in ("mean", "min", "max") if name in frame), 0.0)
+            made_up = {name: 0 if name == "approximated" else 0.0 if name == "var" else value for name in missing}
+            frame = frame.assign(**made_up)
+        buckets: pd.DataFrame = resample(frame, rate_ms) if edges is None else resample_at(frame, edges)
+        return buckets.drop(columns=missing)
 
     def _is_as_it_came(self, frame: pd.DataFrame, number: Ints) -> bool:
         """Whether windows are asked for as they came, and no two of them merge: most of a long answer.
@@ -177,10 +188,6 @@ class WindowSelection:
             columns = {name: frame[name].array for name in frame.columns}
             return frame_of_columns(taken(labels, number) | columns, pd.DatetimeIndex(frame.index).asi8)
         return resample_rows(frame, number, labels, self.question.rate_ms, self.question.edges)
-
-
-BATCH_ROWS = 1 << 20
-"""So many rows are resampled together: with histograms some 500 MB."""
 
 
 def _is_whole_fleet(question: Question) -> bool:

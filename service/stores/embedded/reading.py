@@ -277,7 +277,7 @@ def _selected(
         if series[-1] - series[0] == len(series) - 1:
             wanted = f" AND series BETWEEN {series[0]} AND {series[-1]}"
         table = connection.sql(" UNION ALL ".join(part + wanted for part in parts), params=parameters).to_arrow_table()
-        yield from (batch for batch in table.combine_chunks().to_batches() if len(batch))
+        yield from (batch for batch in table.to_batches() if len(batch))
         return
     connection.register("chosen", pa.table({"series": series}))
     wanted = f" AND series BETWEEN {series[0]} AND {series[-1]}"

@@ -99,6 +99,15 @@ def test_a_statistic_of_the_columns_that_it_is_made_of_is_the_same_to_the_bit(fi
             pd.testing.assert_frame_equal(values, expected, check_exact=True)
 
 
+@pytest.mark.parametrize("by", [None, "user", "os_type"])
+def test_of_groups_too(filled: Filled, by: str | None) -> None:
+    for statistic in STATISTICS:
+        asked = Question(CPU, START_MS, END_MS, DAY_MS, by=by, histograms=statistic in SHARES)
+        expected = values_of(filled.store.answer(asked), statistic)
+        values = values_of(filled.store.answer(replace(asked, statistic=statistic)), statistic)
+        pd.testing.assert_frame_equal(values, expected, check_exact=True)
+
+
 def test_windows_that_end_in_the_same_moment_are_one_as_they_came_too(place: Place) -> None:
     recording = Recording()
     for samples in ([0.1, 0.2], [0.9, 0.6]):
