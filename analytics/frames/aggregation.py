@@ -113,7 +113,7 @@ def reduced(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[[
     """
     if is_dask(frame):
         return _on_dask(frame, work, join)
-    rows = SLICE_ROWS if "histogram" in frame else _PLAIN_ROWS * SLICE_ROWS
+    rows = slice_rows(histograms="histogram" in frame)
     slices = max(1, -(-len(frame) // rows))
     if slices == 1:
         return work(frame)
@@ -130,6 +130,11 @@ def reduced(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[[
                     levels[level + 1].append(join(levels[level]))
                     levels[level] = []
     return join([result for level in reversed(levels) for result in level])
+
+
+def slice_rows(*, histograms: bool) -> int:
+    """How many rows of a frame are one piece."""
+    return SLICE_ROWS if histograms else _PLAIN_ROWS * SLICE_ROWS
 
 
 def of_hosts(frame: AnyFrame) -> AnyFrame:

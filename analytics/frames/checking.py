@@ -1,5 +1,6 @@
 """What a frame of windows is checked for where it comes in: its index, its columns, and the numbers in them."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -88,15 +89,15 @@ def has_numbers(dtype: Any) -> bool:
     return types.is_numeric_dtype(dtype) and not types.is_bool_dtype(dtype) and not types.is_complex_dtype(dtype)
 
 
-def with_samples(frame: pd.DataFrame) -> pd.DataFrame:
+def with_samples(frame: pd.DataFrame, columns: Iterable[str] = NUMBERS) -> pd.DataFrame:
     """The rows of a frame that have samples, its index in UTC and milliseconds.
 
     Rows whose `count` is 0 or missing, as a regular grid has them, are left out. Raises FrameError where the frame has
-    another index, lacks a column of numbers, has a `count` that is none, or a `user` that some rows miss.
+    another index, lacks one of `columns`, has a `count` that is none, or a `user` that some rows miss.
     """
     check_index(frame)
     check_identity(frame)
-    missing = [name for name in NUMBERS if name not in frame.columns]
+    missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
     count = frame["count"]

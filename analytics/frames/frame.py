@@ -77,8 +77,8 @@ def by_user(frame: pd.DataFrame) -> pd.DataFrame:
 
 def frame_of_columns(columns: dict[str, Any], time_ms: Ints) -> pd.DataFrame:
     """The frame of some columns, which are not copied."""
-    frame = pd.DataFrame(columns, index=utc(time_ms), copy=False)
     # One index for all frames of a shape: pandas looks its names up in one table, instead of making one each time.
+    frame = pd.DataFrame(dict(enumerate(columns.values())), index=utc(time_ms), copy=False)
     frame.columns = _names(tuple(columns))
     return frame
 

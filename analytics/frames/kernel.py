@@ -64,8 +64,9 @@ def merge(numbers: Mapping[str, npt.NDArray[Any]], keys: Sequence[Ints], histogr
     """One window for each different tuple of `keys`.
 
     `numbers` are the columns `count`, `mean`, `var`, `min`, `max` and `approximated` of n windows, without missing
-    values, `histograms` theirs, None where there are none; each of `keys` has length n. The windows of one group are
-    added up in the order in which they are given. One that is alone keeps its numbers to the bit.
+    values, or those of them that are wanted: always `count`, `var` with `mean`. `histograms` are theirs, None where
+    there are none; each of `keys` has length n. The windows of one group are added up in the order in which they are
+    given. One that is alone keeps its numbers to the bit.
     """
     columns, keys = dict(numbers), [*keys]
     order = order_of(keys)
@@ -112,6 +113,22 @@ def order_of(keys: Sequence[Ints]) -> Ints | None:
 def _added(columns: dict[str, npt.NDArray[Any]], first: Ints, place: Ints) -> dict[str, npt.NDArray[Any]]:
     """The sums of runs of rows, `first` being where each begins, and `place` the run of each row."""
     count = np.add.reduceat(columns["count"], first)
+    added = {"count": count}
+    if "mean" in columns:
+        added |= _pooled(columns, first, place, count)
+    for name, ufunc in _OTHERS.items():
+        if name in columns:
+            added[name] = ufunc.reduceat(columns[name], first)
+    return {name: added[name] for name in columns}
+
+
+_OTHERS = {"min": np.minimum, "max": np.maximum, "approximated": np.add}
+
+
+def _pooled(
+    columns: Mapping[str, npt.NDArray[Any]], first: Ints, place: Ints, count: Ints
+) -> dict[str, npt.NDArray[Any]]:
+    """The means of runs of rows, and the variances where they are wanted."""
     # Shares instead of counts: a mean times a count could overflow.
     share = columns["count"] / np.maximum(count, 1)[place]
     centre = np.add.reduceat(share * columns["mean"], first)
@@ -119,15 +136,11 @@ def _added(columns: dict[str, npt.NDArray[Any]], first: Ints, place: Ints) -> di
     # What rounding left between the centre and the mean: adding it makes the mean right to the last bits,
     # leaving it out of the deviations does the same for the variance.
     rest = np.add.reduceat(share * deviation, first)
-    deviation -= rest[place]
-    return {
-        "count": count,
-        "mean": centre + rest,
-        "var": np.add.reduceat(share * (columns["var"] + deviation * deviation), first),
-        "min": np.minimum.reduceat(columns["min"], first),
-        "max": np.maximum.reduceat(columns["max"], first),
-        "approximated": np.add.reduceat(columns["approximated"], first),
-    }
+    pooled = {"mean": centre + rest}
+    if "var" in columns:
+        deviation -= rest[place]
+        pooled["var"] = np.add.reduceat(share * (columns["var"] + deviation * deviation), first)
+    return pooled
 
 
 _DENSE_CELLS = 8

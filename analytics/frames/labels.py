@@ -13,6 +13,7 @@ GROUPS: Final = ("user", "os_type", "os_version", "label")
 LABELS: Final = (*GROUPS, "metric", "core", "device")
 """The columns that tell series apart."""
 NO_CORE: Final = np.iinfo(np.int64).max
+_CORES: Final = pd.Int64Dtype()
 _NO_LABELS: Final = pd.DataFrame(index=[0])
 
 
@@ -74,7 +75,8 @@ def taken(labels: pd.DataFrame, series: Ints) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in LABELS:
         if name in labels and name == "core":
-            columns[name] = labels[name].astype("Int64").array.take(series)
+            cores = labels[name] if labels[name].dtype == _CORES else labels[name].astype(_CORES)
+            columns[name] = cores.array.take(series)
         elif name in labels:
             names = pd.Categorical(labels[name])
             columns[name] = pd.Categorical.from_codes(np.asarray(names.codes)[series], dtype=names.dtype)

@@ -21,7 +21,7 @@ from analytics.frames.arguments import Duration, duration_ms, is_of_weeks, signe
 from analytics.frames.checking import numbers_of, with_samples
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import FrameError, frame_of_columns, packed, unpacked
-from analytics.frames.kernel import Ints, merge, order_of
+from analytics.frames.kernel import Histograms, Ints, merge, order_of
 from analytics.frames.labels import factorize_labels, taken
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
 
@@ -67,6 +67,28 @@ def _rate_ms(rate: Duration | int) -> int:
     if isinstance(rate, Integral) and not isinstance(rate, bool):
         return whole(rate, "rate", "from 1 ms to 100,000 days", lambda ms: RAW_MS <= ms <= EVERYTHING_MS)
     return duration_ms(rate, "rate")  # type: ignore[arg-type]  # what is no duration either is refused there
+
+
+def resample_rows(
+    rows: pd.DataFrame, series: Ints, labels: pd.DataFrame, rate_ms: int, edges: Sequence[int] | None = None
+) -> pd.DataFrame:
+    """What `resample`, or `resample_at`, makes of a frame behind its checks: for who has rows that were checked.
+
+    `series` says whose each row is, by the number of its row in `labels`, which are in order and may have no columns.
+    Of the columns of numbers `rows` may have those alone that are wanted: `count`, and `mean` where there is `var`.
+    They are of one slice (`analytics.frames.aggregation.slice_rows`).
+    """
+    count = rows["count"].to_numpy()
+    if len(count) and count.min() <= 0:
+        rows, series = rows[count > 0], series[count > 0]
+    numbers = {name: rows[name].to_numpy() for name in NUMBERS if name in rows}
+    histograms = None
+    if "histogram" in rows:
+        histograms, numbers["approximated"] = unpacked(rows)
+    key = partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
+    if edges is not None:
+        key = partial(_placed, edges=np.asarray(edges, np.int64))
+    return _bucketed(numbers, histograms, series, labels, key(pd.DatetimeIndex(rows.index)))
 
 
 def resample_at(frame: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:
@@ -135,10 +157,17 @@ def _resampled(part: pd.DataFrame, key: _Key) -> pd.DataFrame:
     histograms = None
     if "histogram" in frame:
         histograms, numbers["approximated"] = unpacked(frame)
+    return _bucketed(numbers, histograms, series, labels, bucket)
+
+
+def _bucketed(
+    numbers: dict[str, Any], histograms: Histograms | None, series: Ints, labels: pd.DataFrame, bucket: Ints
+) -> pd.DataFrame:
+    """The frame of rows that are merged by series and bucket."""
     merged = merge(numbers, [series, bucket] if len(labels.columns) else [bucket], histograms)
     *series_of, start = merged.keys
     columns = taken(labels, *series_of) if len(labels.columns) else {}
-    columns |= {name: merged.numbers[name] for name in NUMBERS}
+    columns |= {name: merged.numbers[name] for name in NUMBERS if name in merged.numbers}
     if merged.histograms is not None:
         columns["histogram"] = packed(merged.histograms, len(start))
     return frame_of_columns(columns, start)

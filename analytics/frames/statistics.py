@@ -1,7 +1,7 @@
 """What is answered of windows: any statistic of the catalogue, of each or of the highest groups."""
 
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +9,8 @@ import pandas as pd
 
 from analytics.frames.arguments import number
 from analytics.frames.checking import numbers_of, with_samples
-from analytics.frames.columns import Windows
-from analytics.frames.frame import FrameError, bins_of, unpacked, with_histograms
+from analytics.frames.columns import NUMBERS, Windows
+from analytics.frames.frame import FrameError, bins_of, frame_of_columns, unpacked, with_histograms
 from analytics.frames.kernel import Floats, Histograms, merge_histograms
 from analytics.frames.labels import GROUPS, LABELS
 from analytics.frames.resampling import over_all_time
@@ -19,6 +19,21 @@ from contract.metrics import IDLEST_CORE, Statistic
 
 SHARES: Final[dict[str, float]] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 """The statistics that are taken of histograms, and the share that each stands for."""
+
+
+_MADE_OF: Final[dict[Statistic, tuple[str, ...]]] = {
+    "count": ("count",),
+    "mean": ("count", "mean"),
+    "var": ("count", "mean", "var"),
+    "std": ("count", "mean", "var"),
+    "min": ("count", "min", "approximated"),
+    "max": ("count", "max", "approximated"),
+}
+
+
+def columns_of(name: Statistic | None) -> tuple[str, ...]:
+    """The columns of numbers that windows need for a statistic to be taken of them, merged or not; all for None."""
+    return tuple(NUMBERS) if name is None else _MADE_OF.get(name, tuple(NUMBERS))
 
 
 def statistic(frame: pd.DataFrame, name: Statistic) -> Floats:
@@ -116,16 +131,17 @@ _FROM_STANDINS: Final = (*SHARES, "min", "max")
 def values_of(frame: pd.DataFrame, stat: Statistic) -> pd.DataFrame:
     """The column `value` with a statistic of each window of a frame, and `group` with whose it is where it says so.
 
-    Rows without samples are left out. `attrs["approximation"]` is there where values are approximate.
-    Raises FrameError for what is no frame of windows, ValueError for an unknown statistic.
+    Rows without samples are left out. `attrs["approximation"]` is there where values are approximate. The frame needs
+    `columns_of` the statistic. Raises FrameError for what is no frame of windows, ValueError for an unknown statistic.
     """
-    frame = with_samples(frame)
+    frame = with_samples(frame, columns_of(stat))
     if stat in SHARES:
         frame = with_histograms(frame)
-    values = pd.DataFrame({"value": statistic(frame, stat)}, index=frame.index)
+    columns: dict[str, Any] = {"value": statistic(frame, stat)}
     group = group_of(frame)
     if group is not None:
-        values["group"] = frame[group].astype("str").to_numpy()
+        columns["group"] = frame[group].astype("str").array
+    values = frame_of_columns(columns, pd.DatetimeIndex(frame.index).asi8)
     values.attrs = dict(frame.attrs) | {"stat": stat}
     approximation = approximation_of(frame, stat)
     if approximation:
@@ -171,9 +187,14 @@ def group_of(frame: pd.DataFrame) -> str | None:
     return next((name for name in GROUPS if name in frame), None)
 
 
+def _is_of_the_original(core: "pd.Series[Any]") -> bool:
+    numbers = core.to_numpy(np.int64, na_value=-1) if core.dtype == pd.Int64Dtype() else core
+    return bool((numbers >= IDLEST_CORE).any())
+
+
 def approximation_of(frame: pd.DataFrame, stat: Statistic) -> str | None:
     """How a statistic of windows is approximate, None where it is not."""
-    if "core" in frame and (frame["core"] >= IDLEST_CORE).any():
+    if "core" in frame and _is_of_the_original(frame["core"]):
         return CORES_APPROXIMATION
     approximated = int(frame["approximated"].sum()) if stat in _FROM_STANDINS else 0
     if not approximated:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from falcon import mediatypes
 from falcon.asgi import Request, Response
 
-from contract.times import DAY_MS, format_instant
+from contract.times import format_instant
 from service.http.problems import HTTPProblem
 
 JSON = "application/json"
@@ -58,29 +58,64 @@ class _GroupEntry(msgspec.Struct, gc=False):
     group: str
 
 
+_MINUTES = np.array([f"T{minute // 60:02}:{minute % 60:02}" for minute in range(24 * 60)], "S6")
+_SECONDS = np.array([f":{second:02}Z" for second in range(60)], "S4")
+_INSTANT = [("date", "S10"), ("minute", "S6"), ("second", "S4")]
+
+
 def instants(time_ms: npt.NDArray[np.int64]) -> list[str]:
     """Each time as `contract.times.format_instant` writes it; at once where none has a fraction."""
-    if np.any(time_ms % 1000):
+    if not _are_whole_seconds(time_ms):
         return [*map(format_instant, time_ms.tolist())]
-    # Days and times of day repeat themselves: each is written once.
-    days, day = np.unique(time_ms // DAY_MS, return_inverse=True)
-    times, time = np.unique(time_ms % DAY_MS // 1000, return_inverse=True)
-    dates = np.datetime_as_string(days.view("M8[D]")).tolist()
-    texts = [f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z" for second in times.tolist()]
-    return [dates[place] + texts[of_day] for place, of_day in zip(day.tolist(), time.tolist(), strict=True)]
+    texts = np.empty(len(time_ms), _INSTANT)
+    _write_instants(texts, time_ms)
+    return texts.view("S20").astype("U").tolist()
+
+
+def _are_whole_seconds(time_ms: npt.NDArray[np.int64]) -> bool:
+    return len(time_ms) > 0 and not np.any(time_ms % 1000)
+
+
+def _write_instants(texts: npt.NDArray[np.void], time_ms: npt.NDArray[np.int64]) -> None:
+    """Put times without fractions into the members of `_INSTANT`."""
+    minute, second = np.divmod(time_ms // 1000, 60)
+    day, minute = np.divmod(minute, len(_MINUTES))
+    first, last = int(day.min()), int(day.max())
+    # Days repeat themselves: each is written once.
+    days = np.arange(first, last + 1) if last - first < len(day) else np.unique(day)
+    dates = np.datetime_as_string(days.view("M8[D]")).astype("S10")
+    texts["date"] = dates.take(np.searchsorted(days, day))
+    texts["minute"] = _MINUTES.take(minute)
+    texts["second"] = _SECONDS.take(second)
 
 
 def _json(values: pd.DataFrame) -> bytes:
-    dates = instants(_moments(values))
-    numbers = values["value"].tolist()
-    entries: list[_Entry] | list[_GroupEntry]
+    time_ms, numbers = _moments(values), values["value"].tolist()
+    entries: object
     if "group" in values:
-        entries = [*map(_GroupEntry, dates, numbers, values["group"].tolist())]
+        entries = [*map(_GroupEntry, instants(time_ms), numbers, values["group"].tolist())]
+    elif _are_whole_seconds(time_ms):
+        entries = _entries(time_ms, numbers)
     else:
-        entries = [*map(_Entry, dates, numbers)]
-    document: dict[str, object] = {"entries": entries}
+        entries = [*map(_Entry, instants(time_ms), numbers)]
+    document = {"entries": entries}
     document |= {name: values.attrs[name] for name in ("approximation", "caveat") if name in values.attrs}
     return msgspec.json.encode(document)
+
+
+_BEFORE, _BETWEEN = b'},{"date":"', b'","value":'
+_ENTRY = [("before", f"S{len(_BEFORE)}"), *_INSTANT, ("between", f"S{len(_BETWEEN)}")]
+
+
+def _entries(time_ms: npt.NDArray[np.int64], numbers: list[float]) -> msgspec.Raw:
+    """The entries as `_Entry` has them, put together of texts: a third of what objects between would take."""
+    leads = np.empty(len(time_ms), _ENTRY)
+    leads["before"], leads["between"] = _BEFORE, _BETWEEN
+    _write_instants(leads, time_ms)
+    parts = [b""] * (2 * len(time_ms))
+    parts[::2] = leads.view(f"S{leads.itemsize}").tolist()
+    parts[1::2] = msgspec.json.encode(numbers)[1:-1].split(b",")
+    return msgspec.Raw(b"[" + b"".join(parts)[len(b"},") :] + b"}]")
 
 
 def _csv(values: pd.DataFrame) -> bytes:

@@ -8,9 +8,11 @@ import contextvars
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import falcon
+import numpy as np
 import pandas as pd
 from falcon.asgi import Request
 from msgspec import Struct
@@ -210,14 +212,16 @@ def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> pd
         cores = check_device(store, user_id, metric.quantity, query.device)
     elif query.core is not None:
         cores = query.core
-    question = _question(metric, query, user_id=user_id, cores=cores)
+    question = replace(_question(metric, query, user_id=user_id, cores=cores), statistic=query.statistic)
     values = values_of(store.answer(question), query.statistic)
-    return _with_caveat(_over_cores(values, metric.over_cores) if metric.over_cores else values, store, question)
+    return _with_caveat(over_cores(values, metric.over_cores) if metric.over_cores else values, store, question)
 
 
 def fleet(store: Store, metric: NamedMetric, query: Query) -> pd.DataFrame:
     """The values of all users together, or of each group of them; with `top`, of the highest groups only."""
     question = _question(metric, query, by=query.by)
+    if query.top is None and (query.weight == "samples" or query.by == "user"):
+        question = replace(question, statistic=query.statistic)
     windows = weighed(store, question, query.weight)
     if query.top is not None:
         windows = highest(windows, query.top, query.statistic)
@@ -252,9 +256,18 @@ def _question(
     )
 
 
-def _over_cores(values: pd.DataFrame, over: Literal["max", "min"]) -> pd.DataFrame:
+def over_cores(values: pd.DataFrame, over: Literal["max", "min"]) -> pd.DataFrame:
     """The highest or lowest value of each bucket."""
-    by_bucket = values["value"].groupby(pd.DatetimeIndex(values.index).asi8)
+    time = pd.DatetimeIndex(values.index).asi8
+    cores = int(np.count_nonzero(time == time[0])) if len(time) else 1
+    table = time.reshape(cores, -1) if len(time) % cores == 0 else time[:0]
+    if len(table) and np.all(table == table[0]) and np.all(table[0, 1:] > table[0, :-1]):
+        # Each core has the same buckets, as nearly always: a third of what groups of them would take.
+        of_cores = values["value"].to_numpy().reshape(cores, -1)
+        buckets = frame_of_columns({"value": of_cores.max(0) if over == "max" else of_cores.min(0)}, table[0])
+        buckets.attrs = values.attrs
+        return buckets
+    by_bucket = values["value"].groupby(time)
     extremes = by_bucket.max() if over == "max" else by_bucket.min()
     buckets = frame_of_columns({"value": extremes.to_numpy()}, extremes.index.to_numpy())
     buckets.attrs = values.attrs

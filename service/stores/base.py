@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 from contract.devices import Devices
-from contract.metrics import Metric, Quantity
+from contract.metrics import Metric, Quantity, Statistic
 from contract.report import OsType, Report
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ class Question:
     """For the fleet: each user by itself within the groups of `by`, in the column `user`."""
     histograms: bool = False
     """Whether quantiles will be taken of the answer."""
+    statistic: Statistic | None = None
+    """What alone will be taken of the answer, which then needs no other columns of numbers than it is made of; None for
+    windows."""
     edges: tuple[int, ...] | None = None
     """Where buckets begin that are not all of one width, ascending; the first is not after `start_ms`."""
     users: frozenset[str] | None = None

@@ -14,11 +14,13 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from analytics.frames.aggregation import slice_rows
 from analytics.frames.columns import NUMBERS, concatenate, take
 from analytics.frames.frame import frame_of_columns
-from analytics.frames.kernel import Ints, merge, order_of
-from analytics.frames.labels import taken
-from analytics.frames.resampling import RAW_MS, resample, resample_at
+from analytics.frames.kernel import Ints, order_of
+from analytics.frames.labels import factorize_labels, taken
+from analytics.frames.resampling import RAW_MS, resample, resample_at, resample_rows
+from analytics.frames.statistics import columns_of
 from contract.selectors import NOT_LABELLED, label_of
 from service.stores.base import Question
 from service.stores.cells import CellRows, cells_of, sums_of, totals_of
@@ -26,6 +28,9 @@ from service.stores.retention import TIERS, Retention
 from service.stores.series import WHOLE, SeriesIndex, User
 from service.stores.sorted_windows import LoadedRows, SortedWindows, WindowsInMemory, marked, rows_of
 from service.stores.systems import SystemsOverTime, by_number
+
+BATCH_ROWS = 1 << 20
+"""So many rows are resampled together: with histograms some 500 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class WindowSelection:
     """By series number: whether its quantity is a share."""
     systems: SystemsOverTime | None = None
     """What the hosts ran when, where that groups them."""
+    batch_rows: int = BATCH_ROWS
+    """So many are resampled together."""
 
     @property
     def is_whole_fleet(self) -> bool:
@@ -101,46 +108,45 @@ class WindowSelection:
         for part in parts:
             waiting.append(part)
             rows += len(part.series)
-            if rows > max(BATCH_ROWS, 2 * merged):
+            if rows > max(self.batch_rows, 2 * merged):
                 done, waiting = [self._in_buckets(self._labelled(done, waiting))], []
                 rows = merged = len(done[0])
-        frame = self._in_buckets(self._labelled(done, waiting))
+        if not done and self.systems is None and rows <= slice_rows(histograms=self.question.histograms):
+            frame = self._of_series(waiting)
+        else:
+            frame = self._in_buckets(self._labelled(done, waiting))
         quantity = self.question.quantity
         frame.attrs = {"metric": quantity.camel, "unit": quantity.unit}
         return frame
 
     def _in_buckets(self, frame: pd.DataFrame) -> pd.DataFrame:
-        if self._is_as_it_came(frame):
+        is_named = len(self.labels.columns) > 0 or self.systems is not None
+        if not is_named and self._is_as_it_came(frame, np.zeros(len(frame), np.int64)):
             return frame
-        edges = self.question.edges
-        if edges is None and self.systems is None and not len(self.labels.columns) and "histogram" not in frame:
-            return _merged(frame, self.question.rate_ms)
-        buckets: pd.DataFrame = resample(frame, self.question.rate_ms) if edges is None else resample_at(frame, edges)
-        return buckets
+        rate_ms, edges = self.question.rate_ms, self.question.edges
+        missing = [name for name in NUMBERS if name not in frame]
+        if missing:
+            # A frame of windows has them all. Such as go with what is there are made up, and left out again.
+            value = next((frame[name] for name in ("mean", "min", "max") if name in frame), 0.0)
+            made_up = {name: 0 if name == "approximated" else 0.0 if name == "var" else value for name in missing}
+            frame = frame.assign(**made_up)
+        buckets: pd.DataFrame = resample(frame, rate_ms) if edges is None else resample_at(frame, edges)
+        return buckets.drop(columns=missing)
 
-    def _is_as_it_came(self, frame: pd.DataFrame) -> bool:
-        """Whether windows of one series are asked for as they came, and no two of them merge: most of a long answer.
+    def _is_as_it_came(self, frame: pd.DataFrame, number: Ints) -> bool:
+        """Whether windows are asked for as they came, and no two of them merge: most of a long answer.
 
-        Their histograms are not so much as unpacked then.
+        `number` says whose each is. Their histograms are not so much as unpacked then.
         """
-        if self.question.rate_ms != RAW_MS or self.question.edges is not None or len(self.series) != 1:
-            return False
-        if len(self.labels.columns) or self.systems is not None:
+        if self.question.rate_ms != RAW_MS or self.question.edges is not None:
             return False
         time = pd.DatetimeIndex(frame.index).asi8
-        return bool(np.all(time[1:] > time[:-1]) and np.all(frame["count"].to_numpy() > 0))
+        ascends = (number[1:] > number[:-1]) | ((number[1:] == number[:-1]) & (time[1:] > time[:-1]))
+        return bool(np.all(ascends) and np.all(frame["count"].to_numpy() > 0))
 
     def _labelled(self, done: list[pd.DataFrame], parts: list[LoadedRows]) -> pd.DataFrame:
         """Rows that were resampled before, and behind them those of `parts`, in order and with their labels."""
-        parts = parts or [LoadedRows.empty(histograms=self.question.histograms)]
-        frames = [part.frame for part in parts]
-        frame = frames[0] if len(parts) == 1 else pd.concat(frames)
-        place_of = np.zeros(len(self.bounded), np.int64)
-        place_of[self.series] = np.arange(len(self.series))
-        place = place_of[np.concatenate([part.series for part in parts])]
-        order = order_of([self.rank[place], pd.DatetimeIndex(frame.index).asi8])
-        if order is not None:
-            frame, place = frame.take(order), place[order]
+        place, frame = self._in_order(parts)
         labels = taken(self.labels, place) if len(self.labels.columns) else {}
         if self.systems is not None:
             labels |= self.systems.column(place, pd.DatetimeIndex(frame.index).as_unit("ms").asi8)
@@ -148,24 +154,40 @@ class WindowSelection:
             frame = frame.assign(**labels)
         return pd.concat([*done, frame]) if done else frame
 
+    def _in_order(self, parts: list[LoadedRows]) -> tuple[Ints, pd.DataFrame]:
+        """The rows of `parts` in order of series and time, and the place in `series` of each."""
+        parts = parts or [LoadedRows.empty(histograms=self.question.histograms)]
+        wanted = [*columns_of(self.question.statistic), *(["histogram"] if self.question.histograms else [])]
+        frames = [part.frame if len(part.frame.columns) == len(wanted) else part.frame[wanted] for part in parts]
+        frame = frames[0] if len(parts) == 1 else pd.concat(frames)
+        place_of = np.zeros(len(self.bounded), np.int64)
+        place_of[self.series] = np.arange(len(self.series))
+        place = place_of[np.concatenate([part.series for part in parts])]
+        order = order_of([self.rank[place], pd.DatetimeIndex(frame.index).asi8])
+        return (place, frame) if order is None else (place[order], frame.take(order))
 
-def _merged(frame: pd.DataFrame, rate_ms: int) -> pd.DataFrame:
-    """Windows of one series in buckets, to the bit as `analytics.resample` gives them.
+    def _numbered(self, places: Ints) -> tuple[Ints, pd.DataFrame]:
+        """Which label each series has, and these in order, where rows are of the series at `places`."""
+        if self.question.user_id is not None:
+            # One for each core, which are in their order already.
+            return self.rank, self.labels.iloc[np.argsort(self.rank)]
+        present = np.flatnonzero(np.bincount(places, minlength=len(self.labels)))
+        number_of = np.zeros(len(self.labels), np.int64)
+        number_of[present], labels = factorize_labels(self.labels.iloc[present])
+        return number_of, labels
 
-    It looks at what a user gives it, and numbers labels; where a store's own numbers have none, that is half of what
-    a question costs.
-    """
-    columns = {name: frame[name].to_numpy() for name in NUMBERS}
-    time = pd.DatetimeIndex(frame.index).asi8
-    if len(time) and columns["count"].min() <= 0:
-        kept = columns["count"] > 0
-        columns, time = {name: values[kept] for name, values in columns.items()}, time[kept]
-    merged = merge(columns, [time // rate_ms * rate_ms], None)
-    return frame_of_columns(merged.numbers, merged.keys[0])
-
-
-BATCH_ROWS = 1 << 20
-"""So many rows are resampled together: with histograms some 500 MB."""
+    def _of_series(self, parts: list[LoadedRows]) -> pd.DataFrame:
+        """The rows of `parts` resampled: numbered by the labels of their series, and named when they are merged."""
+        place, frame = self._in_order(parts)
+        labels = self.labels
+        number = np.zeros(len(place), np.int64)
+        if len(labels.columns):
+            number_of, labels = self._numbered(place[frame["count"].to_numpy() > 0])
+            number = number_of[place]
+        if self._is_as_it_came(frame, number):
+            columns = {name: frame[name].array for name in frame.columns}
+            return frame_of_columns(taken(labels, number) | columns, pd.DatetimeIndex(frame.index).asi8)
+        return resample_rows(frame, number, labels, self.question.rate_ms, self.question.edges)
 
 
 def _is_whole_fleet(question: Question) -> bool:

@@ -79,8 +79,11 @@ class Counts(NamedTuple):
     def read(cls, batch: pa.RecordBatch, count: Ints, ticks: Ints) -> tuple["Counts", Sums]:
         """Those of rows of a file, and their `sums`."""
         words = np.empty((len(batch), _WORDS), "<i8")
-        for place in range(_WORDS):
-            words[:, place] = batch[f"counts_{place}"].fill_null(0)
+        columns = [np.asarray(batch[f"counts_{place}"].fill_null(0)) for place in range(_WORDS)]
+        for first in range(0, len(batch), _ROWS):
+            part = slice(first, first + _ROWS)
+            for place, column in enumerate(columns):
+                words[part, place] = column[part]
         by_bin = words.view(np.uint8)
         is_counted = np.asarray(batch["saturated"].is_valid())
         saturated = batch["saturated"].fill_null(0).to_numpy().astype(np.int64)
@@ -126,7 +129,7 @@ class Counts(NamedTuple):
 
     def extremes(self, ticks: Ints) -> tuple[Floats, Floats]:
         """What stands for the lowest and the highest bin in use; `ticks` is how many a sample has."""
-        first, last = _outer(self.by_bin.view("<u8"))
+        first, last = _outer(self.by_bin)
         # All of a window without any are idle, or saturated.
         low = np.where(self.idle > 0, 0, np.where(last < 0, _BINS - 1, 1 + first))
         high = np.where(self.saturated > 0, _BINS - 1, 1 + last)
@@ -153,19 +156,17 @@ def _sums(by_bin: Bytes, saturated: Ints, ticks: Ints, powers: tuple[int, ...]) 
     return sums + saturated[:, None] * units
 
 
-def _outer(words: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
-    """The first and the last bin in use of each row; the last is -1 where there is none."""
-    is_there = words != 0
-    rows = np.arange(len(words))
-    word = is_there.argmax(axis=1)
-    number = words[rows, word].view(np.int64)
-    # The lowest bit that is set alone, which is a double without being rounded.
-    first = 8 * word + (_bits(number & -number) - 1) // 8
-    word = _WORDS - 1 - is_there[:, ::-1].argmax(axis=1)
-    number = words[rows, word].view(np.int64)
+def _outer(by_bin: Bytes) -> tuple[Ints, Ints]:
+    """The first and the last bin in use of each row; -1 where there is none."""
+    in_use = np.empty(len(by_bin), "<u8")
+    for first in range(0, len(by_bin), _ROWS):
+        part = slice(first, first + _ROWS)
+        in_use[part] = np.packbits(by_bin[part] != 0, axis=1, bitorder="little").view("<u8").ravel()
+    number = in_use.view("<i8")
     upper = number >> 32 & 0xFFFFFFFF
-    bits = np.where(upper > 0, 32 + _bits(upper), _bits(number & 0xFFFFFFFF))
-    return first, np.where(number == 0, -1, 8 * word + (bits - 1) // 8)
+    highest = np.where(upper > 0, 32 + _bits(upper), _bits(number & 0xFFFFFFFF))
+    # The lowest bit that is set alone, which is a double without being rounded.
+    return _bits(number & -number) - 1, highest - 1
 
 
 def _bits(numbers: Ints) -> Ints:
@@ -199,19 +200,24 @@ def _narrow(counts: Bytes, is_there: Mask) -> Bytes:
 
 def _wide(counts: Bytes, is_there: Mask, idle: Ints, lengths: npt.NDArray[np.int32]) -> Bytes:
     """A byte of padding and pairs of 16 bits, for each of some windows that have samples of exactly 0."""
-    pairs = counts.astype("<u4")
-    pairs[:, 0] = idle
+    chosen = np.flatnonzero(is_there)
+    pairs = counts.ravel().take(chosen).astype("<u4")
     pairs <<= 16
-    pairs |= _PLACES.view(np.uint16)
+    pairs |= _TILED.take(chosen)
+    starts = np.cumsum(lengths) - lengths
+    # Samples of exactly 0 come first in each.
+    pairs[(starts - np.arange(len(starts))) >> 2] = (idle << 16) | int(_TILED[0])
     data = np.zeros(lengths.sum(), np.uint8)
     inside = np.ones(len(data), np.bool_)
-    inside[np.cumsum(lengths) - lengths] = False
-    data[inside] = _chosen(pairs, is_there)
+    inside[starts] = False
+    data[inside] = pairs.view(np.uint8)
     return data
 
 
 SCALE = 2**20
 _PLACES = np.arange(LINEAR.first, LINEAR.last + 1, dtype="<i2")
+_TILED = np.tile(_PLACES.view("<u2").astype("<u4"), _ROWS)
+"""The bins of a table of counts, element by element."""
 
 
 def _groups(ticks: Ints) -> Iterator[tuple[Mask | slice, int]]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from analytics.frames.columns import NUMBERS, Windows, concatenate, merge, take
 from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.packing import pack, unpack
+from analytics.frames.statistics import columns_of
 from analytics.frames.tiers import RAW, Piece, plan
 from service.stores.cells import BATCH_ROWS as CELL_BATCH
 from service.stores.cells import COLUMNS as CELL_COLUMNS
@@ -178,23 +179,20 @@ def _stored(
         return
     question = chosen.question
     pieces = [*plan(question.start_ms, question.end_ms, question.step_ms, TIERS, cuts)]
+    is_fleet = has_fleet and chosen.is_whole_fleet
+    wanted = columns_of(question.statistic) if question.cells is None else CELL_COLUMNS[question.cells]
+    columns = ["time", *(NUMBERS[column] for column in wanted), *(["histogram"] if question.histograms else [])]
+    if question.cells is not None or (len(chosen.series) > 1 and not is_fleet):
+        columns.insert(0, "series")
     # A statement costs more than its rows: the pieces of all tiers are read by one.
-    columns: Sequence[str] = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
-    if question.cells is not None:
-        columns = ("series", "time", *(NUMBERS[column] for column in CELL_COLUMNS[question.cells]))
-        columns = (*columns, "histogram") if question.histograms else columns
     rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]
     if question.cells is not None:
         yield from _cells(connection, rollups, chosen.series)
-    elif has_fleet and chosen.is_whole_fleet:
-        fleet = np.array([fleet_number(question.quantity.name)])
-        for batch in _selected(connection, rollups, [], fleet):
-            rows = _rows_of_rollup(batch)
-            # They stand for all that is chosen.
-            yield rows._replace(series=np.full(len(rows.series), chosen.series[0]))
     else:
-        for batch in _selected(connection, rollups, [], chosen.series):
-            yield _rows_of_rollup(batch)
+        # The fleet's buckets stand for all that is chosen.
+        read = np.array([fleet_number(question.quantity.name)]) if is_fleet else chosen.series
+        for batch in _selected(connection, rollups, [], read):
+            yield _plain_rows(batch, chosen.series[0])
     yield from _of_windows(connection, folder, segments, chosen, [piece for piece in pieces if piece.tier == RAW])
 
 
@@ -206,8 +204,9 @@ def _of_windows(
     pieces: Sequence[Piece],
 ) -> Iterator[LoadedRows | CellRows]:
     """Windows in files that end in some pieces of time."""
-    of_means = chosen.question.cells == "mean"
+    question = chosen.question
     # What a report left out is never its mean: of means no histogram is read.
+    of_means = question.cells == "mean" or {*columns_of(question.statistic)} <= {"count", "mean"}
     columns = ("series", "time", "count", "mean") if of_means else SCHEMA.names
     raw = []
     files: list[list[str]] = []
@@ -217,12 +216,16 @@ def _of_windows(
             source, of_source = windows_in(folder, overlapping, columns)
             raw.append(_between(forms.needed(columns), source, piece))
             files += of_source
-    if of_means:
+    if question.cells == "mean":
         yield from _cells(connection, raw, chosen.series, files)
         return
-    histograms = chosen.question.histograms
+    histograms = question.histograms
     for batch in _selected(connection, raw, files, chosen.series):
-        yield rows_of(forms.read(batch, histograms=histograms), chosen.bounded, histograms=histograms)
+        windows = forms.read(batch, histograms=histograms)
+        if of_means:
+            yield _plain_rows(windows, chosen.series[0])
+        else:
+            yield rows_of(windows, chosen.bounded, histograms=histograms)
 
 
 def _cells(
@@ -235,18 +238,19 @@ def _cells(
     columns = {column: name for column, name in NUMBERS.items() if column in CELL_COLUMNS["totals"]}
     for stored in _selected(connection, parts, files or [], series, CELL_BATCH, least_share=_MOST):
         batch = stored if files is None else forms.read(stored)
-        there = {column: numbers(batch, name) for column, name in columns.items() if name in batch.column_names}
-        found = unpack(binary(batch)) if "histogram" in batch.column_names else None
+        there = {column: numbers(batch, name) for column, name in columns.items() if name in batch.schema.names}
+        found = unpack(binary(batch)) if "histogram" in batch.schema.names else None
         yield CellRows(numbers(batch, "series"), numbers(batch, "time"), there, found)
 
 
-def _rows_of_rollup(batch: pa.Table) -> LoadedRows:
-    """The partial summaries of rows of a rollup table, those columns that were read."""
-    there = batch.column_names
+def _plain_rows(batch: pa.Table | pa.RecordBatch, series: int) -> LoadedRows:
+    """Rows of which nothing is filled in, those columns that were read; they are of `series` where none was."""
+    there = batch.schema.names
     columns: dict[str, Any] = {column: numbers(batch, name) for column, name in NUMBERS.items() if name in there}
     if "histogram" in there:
         columns["histogram"] = packed_column(batch["histogram"])
-    return LoadedRows(numbers(batch, "series"), frame_of_columns(columns, numbers(batch, "time")))
+    whose = numbers(batch, "series") if "series" in there else np.full(len(batch), series)
+    return LoadedRows(whose, frame_of_columns(columns, numbers(batch, "time")))
 
 
 def _between(columns: Sequence[str], source: str, piece: Piece) -> str:
@@ -261,7 +265,7 @@ def _selected(
     series: Numbers,
     batch_rows: int = BATCH_ROWS,
     least_share: float = math.inf,
-) -> Iterator[pa.Table]:
+) -> Iterator[pa.RecordBatch]:
     """The rows of all parts that belong to some series, ascending, in batches; each part ends in a condition.
 
     Where these are at least `least_share` of the numbers from the first to the last, rows of the others come too.
@@ -270,9 +274,10 @@ def _selected(
         return
     if len(series) <= _FEW:
         wanted = f" AND series IN ({', '.join(map(str, series.tolist()))})"
+        if series[-1] - series[0] == len(series) - 1:
+            wanted = f" AND series BETWEEN {series[0]} AND {series[-1]}"
         table = connection.sql(" UNION ALL ".join(part + wanted for part in parts), params=parameters).to_arrow_table()
-        if len(table):
-            yield table
+        yield from (batch for batch in table.to_batches() if len(batch))
         return
     connection.register("chosen", pa.table({"series": series}))
     wanted = f" AND series BETWEEN {series[0]} AND {series[-1]}"
@@ -281,7 +286,7 @@ def _selected(
     query = " UNION ALL ".join(part + wanted for part in parts)
     for batch in connection.sql(query, params=parameters).to_arrow_reader(batch_rows):
         if len(batch):
-            yield pa.Table.from_batches([batch])
+            yield batch
     connection.unregister("chosen")
 
 

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 import analytics
+from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import FrameError, frame_of_values, from_frame, to_frame
-from analytics.frames.resampling import resample
+from analytics.frames.labels import factorize_labels
+from analytics.frames.resampling import resample, resample_at, resample_rows
 from contract.histogram import LINEAR
+from contract.times import MINUTE_MS
 from tests.support.sampled_windows import Samples, windows_of
 
 RANDOM = np.random.default_rng(5)
@@ -57,6 +60,21 @@ def test_resampling_is_that_of_the_raw_samples(fleet: pd.DataFrame) -> None:
     answered = answered.drop(columns=["approximated", "histogram"])
     assert answered.index.tolist() == expected.index.tolist()
     np.testing.assert_allclose(answered.to_numpy(float), expected.to_numpy(float), rtol=1e-12)
+
+
+@pytest.mark.parametrize("edges", [None, [TIMES.asi8[0] - 1, TIMES.asi8[7], TIMES.asi8[30]]])
+@pytest.mark.parametrize(
+    "kept", [("count", "mean"), ("count", "mean", "var"), ("count", "max", "approximated"), NUMBERS]
+)
+def test_rows_that_were_numbered_before_are_resampled_to_the_same_bits(
+    fleet: pd.DataFrame, kept: tuple[str, ...], edges: list[int] | None
+) -> None:
+    fleet.iloc[[3, 77], fleet.columns.get_loc("count")] = 0
+    fleet = fleet.drop(columns="histogram")
+    expected = resample(fleet, "1m") if edges is None else resample_at(fleet, edges)
+    series, labels = factorize_labels(fleet)
+    answered = resample_rows(fleet[[*kept]], series, labels, MINUTE_MS, edges)
+    pd.testing.assert_frame_equal(answered, expected[[*labels.columns, *kept]], check_exact=True)
 
 
 def test_a_frame_of_one_user_needs_no_labels() -> None:

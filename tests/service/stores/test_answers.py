@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise, product
 from typing import Literal
 
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from analytics.frames.frame import unpacked
 from analytics.frames.kernel import Histograms
 from analytics.frames.resampling import RAW_MS, resample
-from contract.metrics import QUANTITIES, Load, Quantity
+from analytics.frames.statistics import SHARES, values_of
+from contract.metrics import QUANTITIES, STATISTICS, Load, Quantity
 from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.stores.base import Question, Store
 from tests.service.stores.conftest import Filled
@@ -82,6 +84,28 @@ def test_windows_as_they_came_are_what_resampling_makes_of_them(filled: Filled) 
             again.drop(columns="histogram", errors="ignore"), windows.drop(columns="histogram", errors="ignore"),
             check_exact=True, check_freq=False,
         )  # fmt: skip
+
+
+def test_a_statistic_of_the_columns_that_it_is_made_of_is_the_same_to_the_bit(filled: Filled) -> None:
+    cut_ms = 3 * MINUTE_MS + 21
+    for host, statistic, cores in product(HOSTS, STATISTICS, ("whole", "each")):
+        for rate_ms, from_ms in ((15 * MINUTE_MS, START_MS + cut_ms), (DAY_MS, START_MS)):
+            asked = Question(
+                CPU, from_ms, END_MS - cut_ms, rate_ms, host.user_id, cores, histograms=statistic in SHARES
+            )
+            expected = values_of(filled.store.answer(asked), statistic)
+            values = values_of(filled.store.answer(replace(asked, statistic=statistic)), statistic)
+            assert values.attrs == expected.attrs
+            pd.testing.assert_frame_equal(values, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("by", [None, "user", "os_type"])
+def test_of_groups_too(filled: Filled, by: str | None) -> None:
+    for statistic in STATISTICS:
+        asked = Question(CPU, START_MS, END_MS, DAY_MS, by=by, histograms=statistic in SHARES)
+        expected = values_of(filled.store.answer(asked), statistic)
+        values = values_of(filled.store.answer(replace(asked, statistic=statistic)), statistic)
+        pd.testing.assert_frame_equal(values, expected, check_exact=True)
 
 
 def test_windows_that_end_in_the_same_moment_are_one_as_they_came_too(place: Place) -> None:
