@@ -40,7 +40,7 @@ def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
     dashboard is in use those again whose ends have moved on by a bucket: until then the interpreter is for reports.
     """
     bucket_s = cache.store.tiers[0] / 1000
-    if not _read(cache, _HOURS[:1], ended):
+    if not _read(cache, _HOURS[:1], ended, with_spacing=False):
         return
     while cache.used.wait() and _read(cache, _HOURS, ended):
         if cache.unused_s > _IN_USE_S:
@@ -49,16 +49,23 @@ def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
             ended.wait(bucket_s)
 
 
-def _read(cache: FleetCache, ranges: Sequence[int], ended: threading.Event) -> bool:
-    """Read ranges of so many hours. Whether the service goes on."""
+def _read(cache: FleetCache, ranges: Sequence[int], ended: threading.Event, *, with_spacing: bool = True) -> bool:
+    """Read ranges of so many hours. Whether the service goes on.
+
+    How far apart windows are, which ranges of less than a day need, is looked up too, unless the pixels of the first
+    picture would wait for that.
+    """
     hosts = cache.store.user_count
-    return not ended.is_set() and (
-        hosts < LARGE or all(_read_range(cache, hours, ended) for hours in ranges if hours * hosts <= _MAX_HOST_HOURS)
-    )
+    for hours in ranges if hosts >= LARGE else ():
+        if ended.is_set():
+            return False
+        if hours * hosts <= _MAX_HOST_HOURS:
+            _read_range(cache, hours, ended, with_spacing=with_spacing)
+    return not ended.is_set()
 
 
-def _read_range(cache: FleetCache, hours: int, ended: threading.Event) -> bool:
-    """Read what a picture of the last hours needs. Whether the service goes on."""
+def _read_range(cache: FleetCache, hours: int, ended: threading.Event, *, with_spacing: bool) -> None:
+    """Read what a picture of the last hours needs, unless the service ends."""
     # Where hosts report more often than that, an hour of them is too much to read for nobody.
     rate_ms = cache.store.tiers[0] if hours < _DAY_HOURS else None
     now_ms = times.now_ms()
@@ -69,13 +76,13 @@ def _read_range(cache: FleetCache, hours: int, ended: threading.Event) -> bool:
     # Whoever asks later is told that the store is away.
     with contextlib.suppress(StoreUnavailable):
         if hours > _DAY_HOURS and not _read_by_day(cache, asked, ended):
-            return False
+            return
         for _ in picture_in_parts(cache, asked, {}, now_ms):
             pass  # between its parts whoever waits for the first has it
-        for end_ms in (now_ms, now_ms // DAY_MS * DAY_MS):
+        for end_ms in (now_ms, now_ms // DAY_MS * DAY_MS) if with_spacing else ():
             with cache.lock:
                 usual_spacing(cache, replace(asked, end_ms=end_ms))
-    return not ended.wait(_LATER_S)
+    ended.wait(_LATER_S)
 
 
 def _read_by_day(cache: FleetCache, asked: PictureQuestion, ended: threading.Event) -> bool:
