@@ -208,7 +208,8 @@ def measured(contestant: IngestContestant, folder: Path, load: OfferedLoad) -> t
         day_ago = times.now_ms() - DAY_MS
         if load.warm_up_s:
             wrk(contestant, server, replace(load, seconds=load.warm_up_s), day_ago)
-        before = server.metrics() if contestant.is_ours else {}
+        # Requests under way when wrk hangs up are of the warm-up still.
+        before = {} if not contestant.is_ours else _settled(server) if load.warm_up_s else server.metrics()
         outcome = wrk(contestant, server, load, day_ago + 6 * 3_600_000)
         if not outcome.requests:
             raise RuntimeError(f"{contestant.name}: no answer in {load.seconds} s")
