@@ -108,7 +108,6 @@ class SeriesIndex:
     def __init__(self) -> None:
         self.all: list[Series] = []
         """Every series; number n at place n - 1."""
-        self._ids: dict[tuple[str, str, int], int] = {}
         self._by_user: dict[str, dict[str, dict[int, int]]] = {}
         self._bounded = array("b", [0])
         self._streams = array("b", [0])
@@ -127,27 +126,24 @@ class SeriesIndex:
         """The series of users that were forgotten: their numbers stay, and belong to nobody."""
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.all)
 
     @property
     def state(self) -> tuple[int, int]:
         """Changes whenever a series joins, or belongs to nobody any more."""
-        return len(self._ids), len(self.nobody)
+        return len(self.all), len(self.nobody)
 
     def forget(self, user_id: str) -> None:
         """Forget a user: its series belong to nobody, and none of their numbers is given again."""
         self.users.pop(user_id, None)
         for quantity, cores in self._by_user.pop(user_id, {}).items():
             for core, number in cores.items():
-                series = Series(number, nobody_of(number), quantity, core)
-                self.all[number - 1] = series
-                self._ids[series.user_id, quantity, core] = self._ids.pop((user_id, quantity, core))
+                self.all[number - 1] = Series(number, nobody_of(number), quantity, core)
                 self.nobody.add(number)
 
     def restore(self, series: Series) -> None:
         """Take a series that is on disk; they come in the order of their numbers."""
         self.all.append(series)
-        self._ids[series.user_id, series.quantity, series.core] = series.id
         if series.user_id == nobody_of(series.id):
             self.nobody.add(series.id)
         self._by_user.setdefault(series.user_id, {}).setdefault(series.quantity, {})[series.core] = series.id
@@ -172,10 +168,10 @@ class SeriesIndex:
                     self._id(user.user_id, quantity.name, number)
 
     def _id(self, user_id: str, quantity: str, core: int) -> int:
-        known = self._ids.get((user_id, quantity, core))
+        known = self.cores(user_id, quantity).get(core)
         if known is not None:
             return known
-        series = Series(len(self._ids) + 1, user_id, quantity, core)
+        series = Series(len(self.all) + 1, user_id, quantity, core)
         self.restore(series)
         self.created.append(series)
         return series.id

@@ -119,3 +119,38 @@ def test_a_request_whose_head_comes_in_pieces_while_the_one_before_is_answered_i
             writer.close()
 
     asyncio.run(asked())
+
+
+def test_an_answer_that_is_larger_than_what_waits_to_be_sent_comes_whole() -> None:
+    """Its application is held up until there is room again."""
+    chunk, chunks = b"x" * 500_000, 40
+    waited: list[bool] = []
+
+    async def much(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"%d" % (chunks * len(chunk)))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number in range(chunks):
+            waited.append(protocols[0].flow.write_paused)
+            await send({"type": "http.response.body", "body": chunk, "more_body": number < chunks - 1})
+
+    protocols: list[LimitedProtocol] = []
+
+    async def asked() -> int:
+        config = Config(much, http=LimitedProtocol, lifespan="off", log_config=None)
+        config.load()
+
+        def made() -> LimitedProtocol:
+            protocols.append(LimitedProtocol(config, ServerState(), {}))
+            return protocols[-1]
+
+        server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(REQUEST)
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE_S)
+            body = await asyncio.wait_for(reader.readexactly(chunks * len(chunk)), DEADLINE_S)
+            writer.close()
+            return len(body)
+
+    assert asyncio.run(asked()) == chunks * len(chunk)
+    assert any(waited)

@@ -399,11 +399,11 @@ class EmbeddedStore(KnownUsers):
         chosen = files.alike(catalog.runs(cursor, tier), files.LARGEST_RUN)
         if not chosen:
             return False
-        windows = reading.read_runs(cursor, tier, chosen)
+        rows = reading.rows_of_buckets(reading.read_runs(cursor, tier, chosen))
         number = catalog.next_run(cursor)
         with self._versions.change(cursor):
             catalog.drop_runs(cursor, tier, chosen)
-            reading.append_rollup(cursor, tier, number, windows)
+            reading.append_rollup(cursor, tier, number, [rows])
         return True
 
     # Dump and restore
@@ -449,7 +449,8 @@ class EmbeddedStore(KnownUsers):
             number = catalog.next_run(cursor)
             with self._versions.change(cursor):
                 for tier, windows in dump.coarser(buckets, numbers, TIERS).items():
-                    reading.append_rollup(cursor, tier, number, reading.with_fleet(windows, self._index))
+                    rows = reading.rows_of_buckets(reading.with_fleet(windows, self._index))
+                    reading.append_rollup(cursor, tier, number, [rows])
                 catalog.add_series(cursor, created)
                 catalog.put_users(cursor, users)
 
