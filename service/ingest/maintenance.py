@@ -136,10 +136,16 @@ class Maintenance:
         if self._tidied[0] == flushed and now - self._tidied[1] < _TIDY_EVERY_S:
             return
         self._store.expire(self._expiry.now_ms())
-        while self._store.compact() and not self._filled() and not self._stopping.is_set():
-            pass
         if self._tidied[0] != flushed:
+            # Before more is needed: what a flush and a compaction take is not to be there together.
             self._give_back(_GIVE_BACK_S)
+        compacted = False
+        while self._store.compact():
+            compacted = True
+            if self._filled() or self._stopping.is_set():
+                break
+        if compacted:
+            self._give_back(0.0)
         self._tidied = flushed, now
 
     def _give_back(self, every_s: float) -> None:

@@ -32,6 +32,8 @@ from service.stores.sorted_windows import SCHEMA, LoadedRows, WindowsInMemory, b
 _NUMBERS = ("series", "time", "count", "mean", "variance", "minimum", "maximum", "approximated")
 ROLLUP_COLUMNS = (*_NUMBERS, "histogram")
 
+_MERGED_ROWS = 1 << 16
+"""With their histograms some 40 MB while they are merged."""
 Numbers = npt.NDArray[Any]
 
 
@@ -144,13 +146,18 @@ def rows_of_buckets(buckets: Windows) -> pa.Table:
     return pa.table({"series": pa.array(buckets.series.astype(np.int32)), **columns, "histogram": packed})
 
 
-def read_runs(connection: duckdb.DuckDBPyConnection, tier: int, runs: Sequence[int]) -> Windows:
-    """The rows of some runs of a tier, merged."""
-    wanted = ", ".join(f"{run:d}" for run in runs)
-    rows = connection.sql(
-        f"SELECT {', '.join(ROLLUP_COLUMNS)} FROM {tier_table(tier)} WHERE run IN ({wanted})"
-    ).to_arrow_table()
-    return merge(windows_of_rollup(rows, histograms=True), rate_ms=tier)
+def merged_runs(connection: duckdb.DuckDBPyConnection, tier: int, runs: Sequence[int]) -> Iterator[pa.Table]:
+    """The rows of some runs of a tier, merged, some `_MERGED_ROWS` at a time; those of a series together."""
+    source = f"FROM {tier_table(tier)} WHERE run IN ({', '.join(f'{run:d}' for run in runs)})"
+    held = connection.sql(f"SELECT series, count(*) AS rows {source} GROUP BY series ORDER BY series").to_arrow_table()
+    series, rows = numbers(held, "series"), numbers(held, "rows")
+    part = (np.cumsum(rows) - rows) // _MERGED_ROWS
+    firsts, lasts = np.flatnonzero(np.diff(part, prepend=-1)), np.flatnonzero(np.diff(part, append=-1))
+    for first, last in zip(series[firsts].tolist(), series[lasts].tolist(), strict=True):
+        found = connection.sql(
+            f"SELECT {', '.join(ROLLUP_COLUMNS)} {source} AND series BETWEEN {first:d} AND {last:d}"
+        ).to_arrow_table()
+        yield rows_of_buckets(merge(windows_of_rollup(found, histograms=True), rate_ms=tier))
 
 
 _MOST = 0.5

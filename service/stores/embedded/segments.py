@@ -5,12 +5,11 @@ import math
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-import duckdb
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +25,13 @@ from service.stores.sorted_windows import SCHEMA, SortedWindows
 
 _FAN_IN = 4
 LARGEST_SEGMENT = 64_000_000
-"""Rows; sorting spills to disk, so this bounds how much is rewritten at once."""
+"""Rows; this bounds how much is rewritten at once."""
 FLUSHED, MERGED, SETTLED = forms.FLUSHED, forms.MERGED, forms.SETTLED
 _SETTLES_MS = HOUR_MS
 _LEAST_SETTLED = 100_000
 """Rows; of fewer there is not much to save."""
 LARGEST_RUN = 4_000_000
-"""Rows; a run is merged in memory."""
+"""Rows; of a run, which is written in one transaction."""
 
 
 def alike(rows: Mapping[int, int], largest: int) -> list[int]:
@@ -97,10 +96,11 @@ def sorted_parts(pieces: Sequence[SortedWindows]) -> Iterator[pa.RecordBatch]:
     for first, behind in pairwise(bounds):
         batches = [some.select(SCHEMA.names) for piece in pieces if len(some := piece.between(first, behind))]
         if batches:
-            yield _sorted(pa.concat_batches(batches))
+            yield in_order(pa.concat_batches(batches))
 
 
-def _sorted(batch: pa.RecordBatch) -> pa.RecordBatch:
+def in_order(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Windows in the order of series and time."""
     series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
     return batch.take(pa.array(np.lexsort((time, series))))
 
@@ -272,21 +272,3 @@ def windows_in(
     for one in segments:
         files[one.form].append(str(folder / one.file))
     return forms.source_of(files, names)
-
-
-def merged(
-    connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], nobody: Collection[int] = ()
-) -> Iterator[pa.RecordBatch]:
-    """The windows of several segments but those of the series `nobody`, sorted by DuckDB, which spills to disk."""
-    source, files = windows_in(folder, segments)
-    connection.register("nobody", pa.table({"series": pa.array(sorted(nobody), pa.int32())}))
-    reader = connection.sql(
-        f"SELECT {', '.join(forms.STORED.names)} FROM {source} ANTI JOIN nobody USING (series) ORDER BY series, time",
-        params=files,
-    ).to_arrow_reader(_ROW_GROUP)
-    is_as_it_stays = all(one.form == forms.NEWEST_FORM for one in segments)
-    for batch in reader:
-        if len(batch):
-            stored = pa.RecordBatch.from_arrays(batch.columns, schema=forms.STORED)
-            yield stored if is_as_it_stays else forms.read(stored)
-    connection.unregister("nobody")

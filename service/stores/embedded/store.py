@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from service.stores import dump, engine, process_use, use_tables
     from service.stores.embedded import dump as own_dump
-    from service.stores.embedded import ends, reading
+    from service.stores.embedded import ends, merging, reading
     from service.stores.embedded import segments as files
     from service.stores.process_use import UseAnswer, UseDump, UseQuestion
 else:
@@ -40,6 +40,7 @@ else:
     dump, engine = later("service.stores.dump"), later("service.stores.engine")
     process_use, use_tables = later("service.stores.process_use"), later("service.stores.use_tables")
     own_dump, ends = later("service.stores.embedded.dump"), later("service.stores.embedded.ends")
+    merging = later("service.stores.embedded.merging")
     reading, files = later("service.stores.embedded.reading"), later("service.stores.embedded.segments")
 
 DATABASE = "loadlens.duckdb"
@@ -365,7 +366,7 @@ class EmbeddedStore(KnownUsers):
         old = [segment for segment in segments if segment.id in chosen]
         try:
             with self._connection.cursor() as sorting:
-                windows = files.merged(sorting, self._raw, old, self._index.nobody)
+                windows = merging.merged(sorting, self._raw, old, self._index.nobody)
                 new = self._written(cursor, windows, self._origin_of_all(old), effort)
         except (duckdb.Error, *files.UNREADABLE):
             if self._damage.is_found(old):
@@ -399,11 +400,11 @@ class EmbeddedStore(KnownUsers):
         chosen = files.alike(catalog.runs(cursor, tier), files.LARGEST_RUN)
         if not chosen:
             return False
-        rows = reading.rows_of_buckets(reading.read_runs(cursor, tier, chosen))
         number = catalog.next_run(cursor)
         with self._versions.change(cursor):
+            # In this order: they are read while the new one is written.
+            reading.append_rollup(cursor, tier, number, reading.merged_runs(cursor, tier, chosen))
             catalog.drop_runs(cursor, tier, chosen)
-            reading.append_rollup(cursor, tier, number, [rows])
         return True
 
     # Dump and restore

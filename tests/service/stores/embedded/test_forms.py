@@ -16,8 +16,9 @@ from analytics.frames.packing import pack_one
 from contract.histogram import LINEAR, flatten
 from contract.summary import Summary
 from service.stores.embedded import counts, forms
+from service.stores.embedded.merging import merged
 from service.stores.embedded.segment import Segment
-from service.stores.embedded.segments import UNREADABLE, Origin, fault_of, merged, origin_of, windows_in, write_segment
+from service.stores.embedded.segments import UNREADABLE, Origin, fault_of, origin_of, windows_in, write_segment
 from service.stores.series import WHOLE, Series, SeriesIndex, User
 from service.stores.sorted_windows import SCHEMA
 from tests.support.recordings import CPU
