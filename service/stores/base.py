@@ -176,6 +176,10 @@ class Store(Protocol):
     def series_count(self) -> int:
         """How many series are known: quantities of hosts, and of each of their cores."""
 
+    @property
+    def quantities(self) -> Sequence[Quantity]:
+        """The quantities that any host was ever known to have; of all others there is no answer."""
+
     def lacking(self, report: Report) -> list[tuple[str, int]]:
         """The series that a report would add, by quantity and core (`WHOLE` for the host): of a host that is not
         known all of them, else those of cores.

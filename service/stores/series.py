@@ -133,6 +133,11 @@ class SeriesIndex:
         """Changes whenever a series joins, or belongs to nobody any more."""
         return len(self.all), len(self.nobody)
 
+    @property
+    def known_quantities(self) -> list[Quantity]:
+        """The quantities that any host was ever known to have."""
+        return [quantity for name, quantity in QUANTITIES.items() if name in self._wholes]
+
     def forget(self, user_id: str) -> None:
         """Forget a user: its series belong to nobody, and none of their numbers is given again."""
         self.users.pop(user_id, None)
@@ -350,6 +355,11 @@ class KnownUsers:
     def series_count(self) -> int:
         """How many series are known."""
         return len(self._index)
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """The quantities that any host was ever known to have; of all others there is no answer."""
+        return self._index.known_quantities
 
     def lacking(self, report: Report) -> list[tuple[str, int]]:
         """The series that a report would add (`SeriesIndex.lacking`)."""

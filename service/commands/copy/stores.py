@@ -190,7 +190,7 @@ def day_ranges(store: Store) -> list[DayRange]:
         return []
     start_ms, end_ms = (int(time.timestamp() * 1000) // DAY_MS for time in _seen(users))
     days: dict[int, int] = {}
-    for quantity in QUANTITIES.values():
+    for quantity in store.quantities:
         windows = store.answer(Question(quantity, start_ms * DAY_MS, (end_ms + 1) * DAY_MS, DAY_MS))
         for day, count in zip(_days(windows).tolist(), windows["count"].tolist(), strict=True):
             days[day] = days.get(day, 0) + count
@@ -209,12 +209,13 @@ def _months(days: Sequence[tuple[int, int]]) -> Iterator[DayRange]:
 
 def counts(store: Store, span: DayRange) -> pd.DataFrame:
     """The samples of whole hosts in a span: a row for each `day` (its start) and `user`, a column a quantity."""
-    columns = []
-    for quantity in QUANTITIES.values():
+    columns = [pd.Series(0, pd.MultiIndex.from_arrays([[], []], names=["day", "user"]), name="")]
+    for quantity in store.quantities:
         windows = store.answer(Question(quantity, span.start_ms, span.end_ms, DAY_MS, by="user"))
         index = pd.MultiIndex.from_arrays([_days(windows), windows["user"].astype(object)], names=["day", "user"])
         columns.append(pd.Series(windows["count"].to_numpy(), index, name=quantity.name))
-    return pd.concat(columns, axis=1).fillna(0).astype("int64").sort_index()
+    found = pd.concat(columns, axis=1).reindex(columns=[*QUANTITIES])
+    return found.fillna(0).astype("int64").sort_index()
 
 
 def with_cores(store: Store) -> list[str]:

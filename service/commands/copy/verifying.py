@@ -10,7 +10,7 @@ import pandas as pd
 from analytics.frames.frame import unpacked
 from analytics.frames.tiers import RAW
 from contract import times
-from contract.metrics import QUANTITIES, Cpu
+from contract.metrics import Cpu
 from contract.times import DAY_MS
 from service.commands.copy.stores import DayRange, counts, day_name, with_cores
 from service.commands.copy.transfer import unknown
@@ -107,7 +107,7 @@ def _compare_rollups(target: Store, span: DayRange, check: CopyCheck) -> None:
 def _questions(source: Store, span: DayRange) -> Iterator[tuple[Question, str]]:
     """Everything, and what it is called: the whole hosts of all users, then the cores of each."""
     start, end = span.start_ms, span.end_ms
-    for quantity in QUANTITIES.values():
+    for quantity in source.quantities:
         yield Question(quantity, start, end, DAY_MS, by="user", histograms=True), quantity.name
     cpu = Cpu.quantities[0]
     for user in with_cores(source):

@@ -73,6 +73,10 @@ def test_a_user_has_the_cores_of_its_newest_cpu_report(place: Place) -> None:
     store.close()
 
 
+def test_the_quantities_are_those_that_hosts_have_reported(filled: Filled) -> None:
+    assert {*filled.store.quantities} == {window.quantity for window in filled.recording.windows}
+
+
 def test_a_new_store_knows_nobody(place: Place) -> None:
     store = place.open()
     assert store.newest() == {}
