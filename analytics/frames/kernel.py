@@ -168,4 +168,5 @@ def merge_histograms(histograms: Histograms, group: Ints, groups: int) -> Histog
         key = key[order]
         first = np.flatnonzero(np.diff(key, prepend=-1))
         key, count = key[first], np.add.reduceat(histograms.count[order], first)
-    return Histograms(key // width, (key % width + lowest).astype(np.int32), count)
+    row = key // width
+    return Histograms(row, (key - row * width + lowest).astype(np.int32), count)

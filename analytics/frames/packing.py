@@ -82,29 +82,29 @@ def pack(histograms: Histograms, rows: int, *, large: bool = False) -> pa.Binary
     """The column of `rows` values for histograms that are sorted by row; `large` may exceed 2 GiB."""
     row, bins, counts = histograms.row, histograms.bin, histograms.count
     kind = pa.large_binary() if large else pa.binary()
-    needs = np.zeros(len(row), np.int8)
-    needs[(bins < 0) | (bins > 0xFF) | (counts > 0xFF)] = 1
-    needs[(bins < -0x8000) | (bins > 0x7FFF) | (counts > 0xFFFF)] = 2
     form_of = np.zeros(rows, np.int8)
-    for number in (1, 2):
-        form_of[row[needs == number]] = number
+    is_wide = (bins < 0) | (bins > 0xFF) | (counts > 0xFF)
+    if is_wide.any():
+        form_of[row[is_wide]] = 1
+        form_of[row[is_wide & ((bins < -0x8000) | (bins > 0x7FFF) | (counts > 0xFFFF))]] = 2
     pairs_in = np.bincount(row, minlength=rows)
     padding = np.array([form.padding for form in _FORMS])[form_of]
     width = np.array([form.pair.itemsize for form in _FORMS])[form_of]
     lengths = np.where(pairs_in > 0, padding + pairs_in * width, 0)
     offsets: npt.NDArray[np.integer] = np.zeros(rows + 1, np.int64 if large else np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    if not needs.any():
+    if not is_wide.any():
         # Pairs of bytes and nothing else, as of windows that an agent sends: they lie there in order already.
         return pa.Array.from_buffers(
             kind, rows, [None, pa.py_buffer(offsets), pa.py_buffer(_pairs(_FORMS[0], bins, counts))]
         )
     data = np.zeros(offsets[-1], np.uint8)
     for number, form in enumerate(_FORMS):
-        entries = form_of[row] == number
         mine = (form_of == number) & (pairs_in > 0)
         if not mine.any():
             continue
+        # As above.
+        entries = slice(None) if mine.sum() == np.sum(pairs_in > 0) else form_of[row] == number
         content = _pairs(form, bins[entries], counts[entries]).view(np.uint8)
         data[_content(form, offsets[:-1], lengths, mine)] = content
     return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
