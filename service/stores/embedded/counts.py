@@ -152,8 +152,13 @@ def _sums(by_bin: Bytes, saturated: Ints, ticks: Ints, powers: tuple[int, ...]) 
     for mine, number in _groups(ticks):
         # Whole numbers, so that the order in which a host adds them up does not matter.
         scaled = np.floor(representatives(number)[1:-1, None] ** powers * units + 0.5)
-        sums[mine] = _product(by_bin[mine], scaled)
-    return sums + saturated[:, None] * units
+        if isinstance(mine, slice):
+            _product(by_bin, scaled, out=sums)
+        else:
+            sums[mine] = _product(by_bin[mine], scaled)
+    full = np.flatnonzero(saturated)
+    sums[full] += saturated[full, None] * units
+    return sums
 
 
 def _outer(by_bin: Bytes) -> tuple[Ints, Ints]:
@@ -174,9 +179,9 @@ def _bits(numbers: Ints) -> Ints:
     return np.frexp(numbers.view(np.uint64).astype(np.float64))[1].astype(np.int64)
 
 
-def _product(counts: Bytes, factors: Floats) -> Floats:
-    """The product of two matrices, in steps so small that BLAS does them in this thread."""
-    found = np.empty((len(counts), factors.shape[1]))
+def _product(counts: Bytes, factors: Floats, out: Floats | None = None) -> Floats:
+    """The product of two matrices, in steps so small that BLAS does them in this thread; put into `out` where given."""
+    found = np.empty((len(counts), factors.shape[1])) if out is None else out
     step = np.empty((_ROWS, counts.shape[1]))
     for first in range(0, len(counts), _ROWS):
         part = counts[first : first + _ROWS]
