@@ -20,8 +20,8 @@ from analytics.frames.aggregation import AnyFrame, check_frame, example_of, is_d
 from analytics.frames.arguments import Duration, duration_ms, is_of_weeks, signed_ms, whole, zone_name
 from analytics.frames.checking import numbers_of, with_samples
 from analytics.frames.columns import NUMBERS
-from analytics.frames.frame import FrameError, frame_of_columns, packed, unpacked
-from analytics.frames.kernel import Histograms, Ints, merge, order_of
+from analytics.frames.frame import FrameError, frame_of_columns, packed, unpacked, unpacked_runs
+from analytics.frames.kernel import Ints, merge, order_of
 from analytics.frames.labels import factorize_labels, taken
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
 
@@ -82,13 +82,10 @@ def resample_rows(
     if len(count) and count.min() <= 0:
         rows, series = rows[count > 0], series[count > 0]
     numbers = {name: rows[name].to_numpy() for name in NUMBERS if name in rows}
-    histograms = None
-    if "histogram" in rows:
-        histograms, numbers["approximated"] = unpacked(rows)
     key = partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
     if edges is not None:
         key = partial(_placed, edges=np.asarray(edges, np.int64))
-    return _bucketed(numbers, histograms, series, labels, key(pd.DatetimeIndex(rows.index)))
+    return _bucketed(rows, numbers, series, labels, key(pd.DatetimeIndex(rows.index)))
 
 
 def resample_at(frame: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:
@@ -154,17 +151,18 @@ def _resampled(part: pd.DataFrame, key: _Key) -> pd.DataFrame:
     numbers = numbers_of(frame)
     series, labels = factorize_labels(frame)
     bucket = key(pd.DatetimeIndex(frame.index))
-    histograms = None
-    if "histogram" in frame:
-        histograms, numbers["approximated"] = unpacked(frame)
-    return _bucketed(numbers, histograms, series, labels, bucket)
+    return _bucketed(frame, numbers, series, labels, bucket)
 
 
 def _bucketed(
-    numbers: dict[str, Any], histograms: Histograms | None, series: Ints, labels: pd.DataFrame, bucket: Ints
+    rows: pd.DataFrame, numbers: dict[str, Any], series: Ints, labels: pd.DataFrame, bucket: Ints
 ) -> pd.DataFrame:
-    """The frame of rows that are merged by series and bucket."""
-    merged = merge(numbers, [series, bucket] if len(labels.columns) else [bucket], histograms)
+    """The frame of rows that are merged by series and bucket; `numbers` are their columns of numbers."""
+    keys = [series, bucket] if len(labels.columns) else [bucket]
+    histograms = None
+    if "histogram" in rows:
+        histograms, numbers["approximated"] = unpacked_runs(rows, keys)
+    merged = merge(numbers, keys, histograms)
     *series_of, start = merged.keys
     columns = taken(labels, *series_of) if len(labels.columns) else {}
     columns |= {name: merged.numbers[name] for name in NUMBERS if name in merged.numbers}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import analytics
-from analytics.frames.columns import NUMBERS
+from analytics.frames.columns import NUMBERS, merge
 from analytics.frames.frame import FrameError, frame_of_values, from_frame, to_frame
 from analytics.frames.labels import factorize_labels
 from analytics.frames.resampling import resample, resample_at, resample_rows
@@ -75,6 +75,31 @@ def test_rows_that_were_numbered_before_are_resampled_to_the_same_bits(
     series, labels = factorize_labels(fleet)
     answered = resample_rows(fleet[[*kept]], series, labels, MINUTE_MS, edges)
     pd.testing.assert_frame_equal(answered, expected[[*labels.columns, *kept]], check_exact=True)
+
+
+@pytest.mark.parametrize("users", [1, 2])
+@pytest.mark.parametrize("width", [1, 3, 700, 5000])
+def test_histograms_of_many_rows_add_up_as_they_do_all_at_once(users: int, width: int) -> None:
+    rows = 3000
+    samples = [RANDOM.beta(2, 5, RANDOM.integers(1, 12)) for _ in range(users * rows)]
+    at = [(series, MINUTE_MS * row) for series in range(users) for row in range(rows)]
+    windows = windows_of(at, samples, LINEAR)
+    labels = pd.DataFrame({"user": USERS[:users]}) if users > 1 else None
+    for frame in (to_frame(windows, labels), to_frame(windows, labels).iloc[::-1]):
+        answered, _ = from_frame(resample(frame, width * MINUTE_MS))
+        expected = merge(from_frame(frame)[0], rate_ms=width * MINUTE_MS)
+        assert answered.histograms is not None
+        assert expected.histograms is not None
+        for name in ("row", "bin", "count"):
+            np.testing.assert_array_equal(getattr(answered.histograms, name), getattr(expected.histograms, name))
+
+
+def test_a_histogram_of_other_samples_than_its_row_has_is_refused_among_many() -> None:
+    windows = windows_of([(0, MINUTE_MS * row) for row in range(2000)], [RANDOM.random(5) for _ in range(2000)], LINEAR)
+    frame = to_frame(windows)
+    frame.iloc[1500, frame.columns.get_loc("count")] = 6
+    with pytest.raises(FrameError, match="as many samples as count says"):
+        resample(frame, "1h")
 
 
 def test_a_frame_of_one_user_needs_no_labels() -> None:
