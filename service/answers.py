@@ -23,6 +23,8 @@ from service.stores.base import StoreUnavailable
 
 _DAY_HOURS: Final = 24
 _PAUSE_S: Final = 0.05
+_SETTLE_S: Final = 1.0
+"""So long after the first picture was asked for its page is there, and the rest is read."""
 _LATER_S: Final = 0.3
 """Between ranges: whoever asks meanwhile does not wait for all of them."""
 _HOURS: Final = (24, 1, 6, 12, 3, 7 * 24, 30 * 24)
@@ -42,7 +44,7 @@ def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
     bucket_s = cache.store.tiers[0] / 1000
     if not _read(cache, _HOURS[:1], ended, with_spacing=False):
         return
-    while cache.used.wait() and _read(cache, _HOURS, ended):
+    while cache.used.wait() and not ended.wait(_SETTLE_S) and _read(cache, _HOURS, ended):
         if cache.unused_s > _IN_USE_S:
             cache.used.clear()
         else:
