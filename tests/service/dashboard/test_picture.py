@@ -172,7 +172,7 @@ def reads_ahead(cache: FleetCache) -> None:
 
     ended.wait = wait  # type: ignore[method-assign]
     read_ahead(cache, ended)
-    assert waits[-1] == STEP_MS / 1000
+    assert STEP_MS / 1000 in waits
 
 
 def test_ranges_that_were_read_ahead_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
