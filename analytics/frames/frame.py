@@ -34,7 +34,7 @@ it does not keep `attrs`; without either, values are shares in [0, 1]. `from_fra
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,11 @@ HISTOGRAM: Final = pd.ArrowDtype(pa.large_binary())
 def utc(time_ms: Ints) -> pd.DatetimeIndex:
     """The index of a frame whose moments are epoch milliseconds."""
     return pd.DatetimeIndex(time_ms.view("datetime64[ms]"), name="time", copy=False).tz_localize("UTC")
+
+
+def moments_of(frame: pd.DataFrame) -> pd.DatetimeIndex:
+    """The index of a frame that has one of moments; to make another of it, as type checkers ask for, takes 40 us."""
+    return cast("pd.DatetimeIndex", frame.index)
 
 
 def by_user(frame: pd.DataFrame) -> pd.DataFrame:
@@ -132,7 +137,7 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
     if "histogram" in frame if histograms is None else histograms:
         stored, numbers["approximated"] = unpacked(frame)
     columns = {name: numbers[column] for column, name in NUMBERS.items()}
-    return Windows(series=series, time=pd.DatetimeIndex(frame.index).asi8, **columns, histograms=stored), labels
+    return Windows(series=series, time=moments_of(frame).asi8, **columns, histograms=stored), labels
 
 
 def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str = "cpuLoadAvg") -> pd.DataFrame:

@@ -20,7 +20,7 @@ from analytics.frames.aggregation import AnyFrame, check_frame, example_of, is_d
 from analytics.frames.arguments import Duration, duration_ms, is_of_weeks, signed_ms, whole, zone_name
 from analytics.frames.checking import numbers_of, with_samples
 from analytics.frames.columns import NUMBERS
-from analytics.frames.frame import FrameError, frame_of_columns, packed, unpacked, unpacked_runs
+from analytics.frames.frame import FrameError, frame_of_columns, moments_of, packed, unpacked, unpacked_runs
 from analytics.frames.kernel import Ints, merge, order_of
 from analytics.frames.labels import factorize_labels, taken
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
@@ -85,7 +85,7 @@ def resample_rows(
     key = partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
     if edges is not None:
         key = partial(_placed, edges=np.asarray(edges, np.int64))
-    return _bucketed(rows, numbers, series, labels, key(pd.DatetimeIndex(rows.index)))
+    return _bucketed(rows, numbers, series, labels, key(moments_of(rows)))
 
 
 def resample_at(frame: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:
@@ -150,7 +150,7 @@ def _resampled(part: pd.DataFrame, key: _Key) -> pd.DataFrame:
     frame = with_samples(part)
     numbers = numbers_of(frame)
     series, labels = factorize_labels(frame)
-    bucket = key(pd.DatetimeIndex(frame.index))
+    bucket = key(moments_of(frame))
     return _bucketed(frame, numbers, series, labels, bucket)
 
 
@@ -183,7 +183,7 @@ def regrouped(buckets: pd.DataFrame) -> pd.DataFrame:
     them where parts are of different users or times.
     """
     series, labels = factorize_labels(buckets)
-    start = pd.DatetimeIndex(buckets.index).asi8
+    start = moments_of(buckets).asi8
     order = order_of([series, start])
     rows = np.arange(len(buckets)) if order is None else order
     differs = (np.diff(series[rows]) != 0) | (np.diff(start[rows]) != 0)
@@ -204,7 +204,7 @@ def regrouped(buckets: pd.DataFrame) -> pd.DataFrame:
         columns["histogram"] = packed(merged.histograms, len(merged.keys[0]))
     together = pd.concat([buckets.loc[alone, [*columns]], frame_of_columns(columns, merged.keys[1])])
     series = np.concatenate([series[alone], merged.keys[0]])
-    order = order_of([series, pd.DatetimeIndex(together.index).asi8])
+    order = order_of([series, moments_of(together).asi8])
     return _taken(together, labels, series, np.arange(len(together)) if order is None else order)
 
 
@@ -214,7 +214,7 @@ def _taken(buckets: pd.DataFrame, labels: pd.DataFrame, series: Ints, rows: Ints
     columns |= {name: buckets[name].to_numpy()[rows] for name in NUMBERS}
     if "histogram" in buckets:
         columns["histogram"] = buckets["histogram"].array.take(rows)
-    return frame_of_columns(columns, pd.DatetimeIndex(buckets.index).asi8[rows])
+    return frame_of_columns(columns, moments_of(buckets).asi8[rows])
 
 
 def _on_dask(frame: AnyFrame, key: _Key) -> AnyFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 from analytics.frames.arguments import number
 from analytics.frames.checking import numbers_of, with_samples
 from analytics.frames.columns import NUMBERS, Windows
-from analytics.frames.frame import FrameError, bins_of, frame_of_columns, unpacked, with_histograms
+from analytics.frames.frame import FrameError, bins_of, frame_of_columns, moments_of, unpacked, with_histograms
 from analytics.frames.kernel import Floats, Histograms, merge_histograms
 from analytics.frames.labels import GROUPS, LABELS
 from analytics.frames.resampling import over_all_time
@@ -141,7 +141,7 @@ def values_of(frame: pd.DataFrame, stat: Statistic) -> pd.DataFrame:
     group = group_of(frame)
     if group is not None:
         columns["group"] = frame[group].astype("str").array
-    values = frame_of_columns(columns, pd.DatetimeIndex(frame.index).asi8)
+    values = frame_of_columns(columns, moments_of(frame).asi8)
     values.attrs = dict(frame.attrs) | {"stat": stat}
     approximation = approximation_of(frame, stat)
     if approximation:

@@ -17,7 +17,7 @@ import pandas as pd
 from falcon.asgi import Request
 from msgspec import Struct
 
-from analytics.frames.frame import frame_of_columns
+from analytics.frames.frame import frame_of_columns, moments_of
 from analytics.frames.statistics import SHARES, highest, values_of
 from analytics.frames.weights import Weight
 from contract import times
@@ -258,7 +258,7 @@ def _question(
 
 def over_cores(values: pd.DataFrame, over: Literal["max", "min"]) -> pd.DataFrame:
     """The highest or lowest value of each bucket."""
-    time = pd.DatetimeIndex(values.index).asi8
+    time = moments_of(values).asi8
     cores = int(np.count_nonzero(time == time[0])) if len(time) else 1
     table = time.reshape(cores, -1) if len(time) % cores == 0 else time[:0]
     if len(table) and np.all(table == table[0]) and np.all(table[0, 1:] > table[0, :-1]):

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from analytics.frames.aggregation import slice_rows
 from analytics.frames.columns import NUMBERS, concatenate, take
-from analytics.frames.frame import frame_of_columns
+from analytics.frames.frame import frame_of_columns, moments_of
 from analytics.frames.kernel import Ints, order_of
 from analytics.frames.labels import factorize_labels, taken
 from analytics.frames.resampling import RAW_MS, resample, resample_at, resample_rows
@@ -140,7 +140,7 @@ class WindowSelection:
         """
         if self.question.rate_ms != RAW_MS or self.question.edges is not None:
             return False
-        time = pd.DatetimeIndex(frame.index).asi8
+        time = moments_of(frame).asi8
         ascends = (number[1:] > number[:-1]) | ((number[1:] == number[:-1]) & (time[1:] > time[:-1]))
         return bool(np.all(ascends) and np.all(frame["count"].to_numpy() > 0))
 
@@ -149,7 +149,7 @@ class WindowSelection:
         place, frame = self._in_order(parts)
         labels = taken(self.labels, place) if len(self.labels.columns) else {}
         if self.systems is not None:
-            labels |= self.systems.column(place, pd.DatetimeIndex(frame.index).as_unit("ms").asi8)
+            labels |= self.systems.column(place, moments_of(frame).as_unit("ms").asi8)
         if labels:
             frame = frame.assign(**labels)
         return pd.concat([*done, frame]) if done else frame
@@ -163,7 +163,7 @@ class WindowSelection:
         place_of = np.zeros(len(self.bounded), np.int64)
         place_of[self.series] = np.arange(len(self.series))
         place = place_of[np.concatenate([part.series for part in parts])]
-        order = order_of([self.rank[place], pd.DatetimeIndex(frame.index).asi8])
+        order = order_of([self.rank[place], moments_of(frame).asi8])
         return (place, frame) if order is None else (place[order], frame.take(order))
 
     def _numbered(self, places: Ints) -> tuple[Ints, pd.DataFrame]:
@@ -186,7 +186,7 @@ class WindowSelection:
             number = number_of[place]
         if self._is_as_it_came(frame, number):
             columns = {name: frame[name].array for name in frame.columns}
-            return frame_of_columns(taken(labels, number) | columns, pd.DatetimeIndex(frame.index).asi8)
+            return frame_of_columns(taken(labels, number) | columns, moments_of(frame).asi8)
         return resample_rows(frame, number, labels, self.question.rate_ms, self.question.edges)
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
 from analytics.frames.columns import NUMBERS, Windows, merge
-from analytics.frames.frame import histograms_of, to_frame
+from analytics.frames.frame import histograms_of, moments_of, to_frame
 from analytics.frames.packing import pack_one
 from analytics.frames.reported import frame_of_reported
 from contract.metrics import Cpu, Distribution, Metric, whole_window
@@ -66,7 +66,7 @@ class LoadedRows(NamedTuple):
         """The rows as plain arrays, with their histograms if they have any."""
         columns = {name: self.frame[column].to_numpy() for column, name in NUMBERS.items()}
         histograms = histograms_of(self.frame) if "histogram" in self.frame else None
-        time = pd.DatetimeIndex(self.frame.index).asi8
+        time = moments_of(self.frame).asi8
         return Windows(series=self.series.astype(np.int64), time=time, **columns, histograms=histograms)
 
 

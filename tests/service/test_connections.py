@@ -1,6 +1,8 @@
 """Connections whose client says nothing more are let go, by deadlines that do not get into each other's way."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,21 +21,37 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+@asynccontextmanager
+async def connected(
+    application: Any, **settings: Any
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, LimitedProtocol]]:
+    """A connection to a server of an application, and the server's side of it."""
+    config = Config(application, http=LimitedProtocol, lifespan="off", log_config=None, **settings)
+    config.load()
+    protocols: asyncio.Queue[LimitedProtocol] = asyncio.Queue()
+
+    def made() -> LimitedProtocol:
+        protocol = LimitedProtocol(config, ServerState(), {})
+        protocols.put_nowait(protocol)
+        return protocol
+
+    server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            yield reader, writer, await asyncio.wait_for(protocols.get(), DEADLINE_S)
+        finally:
+            writer.close()
+
+
 def test_an_idle_connection_is_closed_once_it_was_idle_for_long_and_not_before() -> None:
     async def asked_twice() -> bytes:
-        config = Config(answering, http=LimitedProtocol, timeout_keep_alive=1, lifespan="off", log_config=None)
-        config.load()
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: LimitedProtocol(config, ServerState(), {}), "127.0.0.1", 0)
-        async with server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            for _ in range(2):
+        async with connected(answering, timeout_keep_alive=1) as (reader, writer, _):
+            for _turn in range(2):
                 writer.write(REQUEST)
                 answer = await asyncio.wait_for(reader.readuntil(b"ok"), DEADLINE_S)
                 assert answer.startswith(b"HTTP/1.1 200 ")
-            rest = await asyncio.wait_for(reader.read(), DEADLINE_S)
-            writer.close()
-            return rest
+            return await asyncio.wait_for(reader.read(), DEADLINE_S)
 
     assert asyncio.run(asked_twice()) == b"", "closed without a word: no request is under way"
 
@@ -54,21 +72,10 @@ async def reading(scope: Any, receive: Any, send: Any) -> None:
 @pytest.mark.parametrize("at_once", [True, False], ids=["pipelined", "one after the other"])
 def test_a_connection_that_waits_keeps_nothing_of_the_requests_before(application: Any, at_once: bool) -> None:
     """There may be ten thousand that wait."""
-    protocols: list[LimitedProtocol] = []
     head, body = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n", b"x" * 100_000
 
     async def asked() -> None:
-        config = Config(application, http=LimitedProtocol, lifespan="off", log_config=None)
-        config.load()
-        loop = asyncio.get_running_loop()
-
-        def made() -> LimitedProtocol:
-            protocols.append(LimitedProtocol(config, ServerState(), {}))
-            return protocols[-1]
-
-        server = await loop.create_server(made, "127.0.0.1", 0)
-        async with server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        async with connected(application) as (reader, writer, protocol):
             if at_once:
                 writer.write(3 * (head + body))
             for _ in range(3):
@@ -78,13 +85,11 @@ def test_a_connection_that_waits_keeps_nothing_of_the_requests_before(applicatio
                     writer.write(body)
                 answer = await asyncio.wait_for(reader.readuntil(b"ok"), DEADLINE_S)
                 assert answer.startswith(b"HTTP/1.1 200 ")
-            (protocol,) = protocols
             async with asyncio.timeout(DEADLINE_S):
                 while protocol.cycle is not None:  # noqa: ASYNC110 - the end of a body, which nothing tells of
                     await asyncio.sleep(0)
             assert protocol.scope is None
             assert protocol.headers is None
-            writer.close()
 
     asyncio.run(asked())
 
@@ -97,26 +102,15 @@ def test_a_request_whose_head_comes_in_pieces_while_the_one_before_is_answered_i
         await answering(scope, receive, send)
 
     async def asked() -> None:
-        config = Config(slow, http=LimitedProtocol, lifespan="off", log_config=None)
-        config.load()
-        protocols: list[LimitedProtocol] = []
-
-        def made() -> LimitedProtocol:
-            protocols.append(LimitedProtocol(config, ServerState(), {}))
-            return protocols[-1]
-
-        server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
-        async with server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        async with connected(slow) as (reader, writer, protocol):
             writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: loc")
             async with asyncio.timeout(DEADLINE_S):
-                while not protocols or protocols[0].headers is None:  # noqa: ASYNC110 - what nothing tells of
+                while protocol.headers is None:  # noqa: ASYNC110 - what nothing tells of
                     await asyncio.sleep(0)
                 answers.set()
                 await reader.readuntil(b"ok")
                 writer.write(b"alhost\r\n\r\n")
                 assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
-            writer.close()
 
     asyncio.run(asked())
 
@@ -136,21 +130,11 @@ def test_an_answer_that_is_larger_than_what_waits_to_be_sent_comes_whole() -> No
     protocols: list[LimitedProtocol] = []
 
     async def asked() -> int:
-        config = Config(much, http=LimitedProtocol, lifespan="off", log_config=None)
-        config.load()
-
-        def made() -> LimitedProtocol:
-            protocols.append(LimitedProtocol(config, ServerState(), {}))
-            return protocols[-1]
-
-        server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
-        async with server:
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        async with connected(much) as (reader, writer, protocol):
+            protocols.append(protocol)
             writer.write(REQUEST)
             await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE_S)
-            body = await asyncio.wait_for(reader.readexactly(chunks * len(chunk)), DEADLINE_S)
-            writer.close()
-            return len(body)
+            return len(await asyncio.wait_for(reader.readexactly(chunks * len(chunk)), DEADLINE_S))
 
     assert asyncio.run(asked()) == chunks * len(chunk)
     assert any(waited)
