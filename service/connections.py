@@ -195,7 +195,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _late(self) -> None:
         if self.transport.is_closing():
             return
-        if self._in_head and not self._head_bytes:
+        if self._in_head and not self._came:
             self.transport.close()  # a connection that was opened in advance, and never used
             return
         what = "the headers" if self._in_head else "the body"

@@ -9,6 +9,7 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from service import connections
 from service.connections import LimitedProtocol
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -113,6 +114,21 @@ def test_a_request_whose_head_comes_in_pieces_while_the_one_before_is_answered_i
                 assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
 
     asyncio.run(asked())
+
+
+@pytest.mark.parametrize("before", [b"", REQUEST], ids=["first", "second"])
+def test_a_head_that_stays_unfinished_is_told_so(before: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+
+    async def asked() -> bytes:
+        async with connected(answering) as (reader, writer, _):
+            writer.write(before)
+            if before:
+                await asyncio.wait_for(reader.readuntil(b"ok"), DEADLINE_S)
+            writer.write(b"POST /api")
+            return await asyncio.wait_for(reader.read(), DEADLINE_S)
+
+    assert asyncio.run(asked()).startswith(b"HTTP/1.1 408 ")
 
 
 def test_an_answer_that_is_larger_than_what_waits_to_be_sent_comes_whole() -> None:
