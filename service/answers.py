@@ -17,6 +17,7 @@ from contract.times import DAY_MS, HOUR_MS
 from service.dashboard.analysis import Analyst
 from service.dashboard.columns import LARGE, PictureQuestion, fitting_ms, usual_spacing
 from service.dashboard.fleet import picture_in_parts
+from service.dashboard.hosts import statistics_range
 from service.dashboard.matrix import FleetCache, MatrixKey
 from service.parts import Service
 from service.stores.base import StoreUnavailable
@@ -29,6 +30,8 @@ _LATER_S: Final = 0.3
 """Between ranges: whoever asks meanwhile does not wait for all of them."""
 _HOURS: Final = (24, 1, 6, 12, 3, 7 * 24, 30 * 24)
 """The lengths of the ranges that the dashboard offers and people take, what it shows first before the others."""
+_BUCKETS: Final = 72
+"""Ranges of so many buckets of a rollup begin with one of them."""
 _MAX_HOST_HOURS: Final = 1 << 23
 """Of a longer range of a larger fleet nothing is read ahead."""
 _IN_USE_S: Final = 900.0
@@ -72,7 +75,7 @@ def _read_range(cache: FleetCache, hours: int, ended: threading.Event, *, with_s
     rate_ms = cache.store.tiers[0] if hours < _DAY_HOURS else None
     now_ms = times.now_ms()
     asked = PictureQuestion(
-        metric=NAMES["cpuUtilization"], statistic="mean", start_ms=now_ms - hours * HOUR_MS, end_ms=now_ms,
+        metric=NAMES["cpuUtilization"], statistic="mean", start_ms=_start_ms(cache, hours, now_ms), end_ms=now_ms,
         rate_ms=rate_ms, columns=400, rows=1,
     )  # fmt: skip
     # Whoever asks later is told that the store is away.
@@ -87,6 +90,14 @@ def _read_range(cache: FleetCache, hours: int, ended: threading.Event, *, with_s
     ended.wait(_LATER_S)
 
 
+def _start_ms(cache: FleetCache, hours: int, now_ms: int) -> int:
+    """Where the page begins a range of the last hours (`time.js`); of short ones, where the first whole bucket does."""
+    finest_ms, *coarser = cache.store.tiers
+    step_ms = max((tier for tier in coarser if hours * HOUR_MS >= _BUCKETS * tier), default=finest_ms)
+    start_ms = now_ms - hours * HOUR_MS
+    return (start_ms if hours * HOUR_MS >= _BUCKETS * finest_ms else start_ms + finest_ms - 1) // step_ms * step_ms
+
+
 def _read_by_day(cache: FleetCache, asked: PictureQuestion, ended: threading.Event) -> bool:
     """Read what a picture of several days needs, a day at a time, so that nobody waits for all of it meanwhile.
 
@@ -95,16 +106,22 @@ def _read_by_day(cache: FleetCache, asked: PictureQuestion, ended: threading.Eve
     quantity = asked.metric.quantity
     rate_ms = fitting_ms(cache, asked, max(cache.store.user_count, 1), asked.end_ms)
     key = MatrixKey(quantity, asked.statistic, rate_ms)
-    range_ms = (asked.start_ms // rate_ms * rate_ms, -(-asked.end_ms // rate_ms) * rate_ms)
-    for day_ms in range(range_ms[0] // DAY_MS * DAY_MS, range_ms[1], DAY_MS):
-        start_ms, end_ms = max(day_ms, range_ms[0]), min(day_ms + DAY_MS, range_ms[1])
+    columns_ms = (asked.start_ms // rate_ms * rate_ms, -(-asked.end_ms // rate_ms) * rate_ms)
+    counted_ms = statistics_range(cache.store, asked.start_ms, asked.end_ms, asked.end_ms)
+    for day_ms in range(columns_ms[0] // DAY_MS * DAY_MS, columns_ms[1], DAY_MS):
         if ended.wait(_PAUSE_S):
             return False
         with cache.lock:
+            start_ms, end_ms = _on_day(day_ms, columns_ms)
             cache.know(key)
             cache.matrix(key, start_ms, max(1, (end_ms - start_ms) // rate_ms))
-            cache.totals.over(quantity, (start_ms, end_ms))
+            cache.totals.over(quantity, _on_day(day_ms, counted_ms))
     return True
+
+
+def _on_day(day_ms: int, range_ms: tuple[int, int]) -> tuple[int, int]:
+    """The part of a range that is on a day."""
+    return max(day_ms, range_ms[0]), min(day_ms + DAY_MS, range_ms[1])
 
 
 class Answering:

@@ -234,7 +234,7 @@ class Client(Operations):
 
         The columns `user`, `states` (words), `mean`, `p95`, `max`, `change` (to the same time before), `cores`,
         `os_type`, `last_seen` and `labels`. `hosts` chooses and sorts as in `fleet`; all by name unless said.
-        `rate` widens the range to whole buckets.
+        `rate` is without effect: statistics are over the range, whatever a picture's columns are.
         """
         _check_hosts(hosts)
         query: dict[str, Any] = {"metric": metric, "start": start, "end": end, "resample_rate": rate, "limit": _PAGE}

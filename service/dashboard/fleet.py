@@ -31,6 +31,7 @@ from service.dashboard.hosts import (
     names_of,
     selected,
     silent,
+    statistics_range,
     with_changes,
 )
 from service.dashboard.matrix import FleetCache, Floats, MatrixKey, with_rows
@@ -73,17 +74,18 @@ class _Picture:
     cache: FleetCache
     asked: PictureQuestion
     firing: Firing
-    start_ms: int
     rate_ms: int
     hosts: Hosts
     found: Selected
     values: Floats
     """A row for each host, as `cache` has them."""
+    counted_ms: tuple[int, int]
+    """What the statistics of hosts are over; columns that begin before it or end behind it are shown whole."""
 
     @property
-    def range_ms(self) -> tuple[int, int]:
-        """That of its columns."""
-        return self.start_ms, self.start_ms + self.values.shape[1] * self.rate_ms
+    def start_ms(self) -> int:
+        """Where its columns begin."""
+        return self.asked.start_ms // self.rate_ms * self.rate_ms
 
     def drawn(self) -> bytes:
         """Its pixels, and what they are."""
@@ -120,7 +122,7 @@ class _Picture:
         """What else is said of the hosts that are shown. Raises StoreUnavailable."""
         asked, states, shown = self.asked, self.found.states, self.found.shown
         cells = self.values[self.hosts.rows[shown]]
-        hosts = with_changes(self.cache, self.hosts, asked.metric.quantity, self.range_ms)
+        hosts = with_changes(self.cache, self.hosts, asked.metric.quantity, self.counted_ms)
         weighted = mean_of_columns(
             self.cache,
             MatrixKey(asked.metric.quantity, asked.statistic, self.rate_ms),
@@ -149,32 +151,33 @@ def _read(cache: FleetCache, asked: PictureQuestion, firing: Firing, now_ms: int
     """All that is read for a picture's pixels."""
     known = max(cache.store.user_count, 1)
     rate_ms = asked.rate_ms or fitting_ms(cache, asked, known, now_ms)
-    values, hosts, start_ms = _values(cache, asked, rate_ms)
+    counted_ms = statistics_range(cache.store, asked.start_ms, asked.end_ms, now_ms)
+    values, hosts = _values(cache, asked, rate_ms, counted_ms)
     coarser = spacing(values) * rate_ms if asked.rate_ms is None else rate_ms
     if coarser > rate_ms * SPARSE:
         # Hosts report less often than that: columns would be empty between their windows.
         rate_ms = rate_of(cache.store, coarser * ABOUT)
-        values, hosts, start_ms = _values(cache, asked, rate_ms)
-    end_ms = start_ms + values.shape[1] * rate_ms
-    found = selected(hosts, asked, asked.metric.quantity, frozenset(firing), min(now_ms, end_ms))
-    return _Picture(cache, asked, firing, start_ms, rate_ms, hosts, found, values)
+        values, hosts = _values(cache, asked, rate_ms, counted_ms)
+    found = selected(hosts, asked, asked.metric.quantity, frozenset(firing), min(now_ms, asked.end_ms))
+    return _Picture(cache, asked, firing, rate_ms, hosts, found, values, counted_ms)
 
 
-def _values(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, Hosts, int]:
-    """The values of all hosts, the hosts, and the start of the columns; the two are read beside each other."""
+def _values(
+    cache: FleetCache, asked: PictureQuestion, rate_ms: int, counted_ms: tuple[int, int]
+) -> tuple[Floats, Hosts]:
+    """The values of all hosts, and the hosts; the two are read beside each other."""
     first = asked.start_ms // rate_ms
     columns = max(1, -(-asked.end_ms // rate_ms) - first)
-    range_ms = (first * rate_ms, (first + columns) * rate_ms)
     quantity = asked.metric.quantity
     key = MatrixKey(quantity, asked.statistic, rate_ms)
     cache.know(key)
     with ThreadPoolExecutor(1, "picture") as beside:
-        reading = beside.submit(hosts_in, cache, quantity, range_ms)
-        values = cache.matrix(key, range_ms[0], columns)
+        reading = beside.submit(hosts_in, cache, quantity, counted_ms)
+        values = cache.matrix(key, first * rate_ms, columns)
         hosts = reading.result()
     if asked.sort == "change":
-        hosts = with_changes(cache, hosts, quantity, range_ms)
-    return with_rows(values, len(cache.rows.names)), hosts, range_ms[0]
+        hosts = with_changes(cache, hosts, quantity, counted_ms)
+    return with_rows(values, len(cache.rows.names)), hosts
 
 
 def _told_of(firing: Firing) -> dict[str, Any]:

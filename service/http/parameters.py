@@ -233,7 +233,11 @@ class HostsParameters(SelectionParameters, kw_only=True):
 
     resample_rate: (
         Annotated[
-            str, Meta(description="Widens the range to whole buckets, as a picture has.", extra_json_schema=DURATION)
+            str,
+            Meta(
+                description="Taken as a picture does, and without effect: statistics are over the range.",
+                extra_json_schema=DURATION,
+            ),
         ]
         | None
     ) = None

@@ -152,9 +152,9 @@ def _table(cache: FleetCache, alerting: Callable[[], frozenset[str]], query: Tab
             cache,
             query.selection,
             query.columns[0].metric.quantity,
-            (query.start_ms, max(query.end_ms, query.start_ms + 1)),
+            (query.start_ms, query.end_ms),
             alerting(),
-            min(times.now_ms(), query.end_ms),
+            times.now_ms(),
         )
         users = shown if users is None else shown & users
     _check_size(store, query, users)

@@ -57,14 +57,6 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
     """Of the fleet: of these, the hosts that a picture of the range shows."""
 
     @property
-    def picture_ms(self) -> tuple[int, int]:
-        """The range of a picture with columns as wide as the buckets: it begins and ends with one."""
-        rate_ms = self.rate_ms
-        return self.start_ms // rate_ms * rate_ms, max(
-            -(-self.end_ms // rate_ms), self.start_ms // rate_ms + 1
-        ) * rate_ms
-
-    @property
     def weighs(self) -> bool:
         """Whether users are put together otherwise than by their samples."""
         return self.weight != "samples" and not self.by_user

@@ -55,13 +55,15 @@ class Fleet:
         self.store.add(self.sent, [taken])
         self.cache.note([taken])
 
-    def picture(self, **asked: Any) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+    def picture(
+        self, now_ms: int = START_MS + STEPS * STEP_MS, **asked: Any
+    ) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
         """The header and the pixels."""
         wanted: dict[str, Any] = {
             "metric": CPU, "statistic": "mean", "start_ms": START_MS, "end_ms": START_MS + STEPS * STEP_MS,
             "rate_ms": STEP_MS, "columns": 100, "rows": 100,
         }  # fmt: skip
-        content = picture(self.cache, PictureQuestion(**wanted | asked), {"b": [ALERT]}, START_MS + STEPS * STEP_MS)
+        content = picture(self.cache, PictureQuestion(**wanted | asked), {"b": [ALERT]}, now_ms)
         length = int.from_bytes(content[:4], "little")
         header = json.loads(content[4 : 4 + length])
         pixels = np.frombuffer(content[4 + length :], np.uint8).reshape(header["rows"], header["columns"])

@@ -49,15 +49,15 @@ class HostTable:
             asked.refuse("metric", f"expected a metric of hosts, got {metric.name}, which compares cores")
         end_ms = asked.take("end", parse_timestamp, now_ms)
         start_ms = asked.take("start", parse_timestamp, end_ms - DAY_MS)
-        rate_ms = asked.take("resample_rate", duration, 1)
+        # Callers who ask for a picture with it may ask for its hosts with it too.
+        asked.take("resample_rate", duration, 1)
         wanted = Selection(**take_selection(req, asked))
         limit = take_limit(asked, MAX_USERS, MAX_LIMIT)
         after = asked.take("after", lambda value: whole_number(value, 0, 10**9), 0)
         if end_ms <= start_ms:
             asked.refuse("end", "expected a moment after start")
         asked.check()
-        range_ms = (start_ms // rate_ms * rate_ms, -(-end_ms // rate_ms) * rate_ms)
-        page = await ask(self._found, wanted, metric, range_ms, now_ms, (after, after + limit))
+        page = await ask(self._found, wanted, metric, (start_ms, end_ms), now_ms, (after, after + limit))
         resp.content_type = form
         resp.set_header("Cache-Control", "no-store")
         resp.append_header("Vary", "Accept")
@@ -67,8 +67,7 @@ class HostTable:
     def _found(
         self, wanted: Selection, metric: NamedMetric, range_ms: tuple[int, int], now_ms: int, page: tuple[int, int]
     ) -> ListedHosts:
-        until_ms = min(now_ms, range_ms[1])
-        return page_of(self._cache, wanted, metric.quantity, range_ms, self._alerting(), until_ms, page)
+        return page_of(self._cache, wanted, metric.quantity, range_ms, self._alerting(), now_ms, page)
 
 
 def _encoded(page: ListedHosts, form: str, behind: str | None) -> bytes:

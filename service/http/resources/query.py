@@ -316,8 +316,8 @@ class FleetWindows:
             self._cache,
             query.selection,
             query.metric.quantity,
-            query.picture_ms,
+            (query.start_ms, query.end_ms),
             self._alerting(),
-            min(times.now_ms(), query.end_ms),
+            times.now_ms(),
         )
         return shown if users is None else shown & users

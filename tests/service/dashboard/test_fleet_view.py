@@ -49,6 +49,26 @@ def test_the_numbers_are_those_of_the_api(browser: Browser, service: RunningServ
             assert seen.tile("p95 of samples") == f"{100 * entries[0]['value']:.1f} %"
 
 
+def test_numbers_are_the_same_on_a_phone_and_on_the_page_of_the_host(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    # A range that begins within a column of either screen.
+    asked = until(newest_ms(client) - 7 * 60_000, 23)
+    seen_by = []
+    for width in (390, 1400):
+        with opened(browser, service, f"/?{asked}", width=width) as seen:
+            rate = parse_qs(urlsplit(next(address for address in seen.asked if "/windows/fleet" in address)).query)
+            seen_by.append(
+                (rate["resample_rate"], [row[:6] for row in seen.rows("Hosts")], seen.tile("p95 of samples"))
+            )
+    (phone, *of_phone), (wide, *of_wide) = seen_by
+    assert phone != wide
+    assert of_phone == of_wide
+    mean = next(row[2] for row in of_wide[0] if row[0] == HOT)
+    with opened(browser, service, f"/host?id={HOT}&{asked}") as seen:
+        assert mean == seen.tile("Mean")
+
+
 def test_hosts_are_found_by_name_and_the_address_finds_them_again(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
         seen.page.get_by_label("Find").fill("WEB-0")

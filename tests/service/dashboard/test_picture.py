@@ -80,6 +80,27 @@ def test_the_mean_of_a_column_weighs_hosts_by_their_cores(fleet: Fleet) -> None:
     assert header["reporting"] == [3] * (STEPS // 2) + [2] * (STEPS // 2)
 
 
+@pytest.mark.parametrize("sort", ["name", "change"])
+def test_the_statistics_of_hosts_are_those_of_the_range_on_a_screen_of_any_width(fleet: Fleet, sort: str) -> None:
+    """`c` fell silent a step before the range; wide columns begin before it."""
+    asked = {"start_ms": START_MS + (STEPS // 2 + 1) * STEP_MS, "sort": sort}
+    wide, narrow = (fleet.picture(**asked, rate_ms=steps * STEP_MS)[0] for steps in (12, 1))
+    assert wide["start"] < narrow["start"] == asked["start_ms"]
+    for name in ("machines", "hottest", "idlest", "states", "total"):
+        assert wide[name] == narrow[name]
+    assert [one["user_id"] for one in wide["machines"]] == ["a", "b"]
+    assert fleet.picture(**asked, rate_ms=12 * STEP_MS, state="hot")[0]["total"] == 0
+
+
+def test_a_range_that_begins_within_a_bucket_counts_the_windows_in_it_alone(fleet: Fleet) -> None:
+    fleet.add("c", STEPS - 1, 0.2)
+    start_ms = START_MS + (STEPS // 2) * STEP_MS - STEP_MS // 2 + 1
+    header, _ = fleet.picture(start_ms=start_ms)
+    assert header["start"] < start_ms
+    [c] = [one for one in header["machines"] if one["user_id"] == "c"]
+    assert (c["mean"], c["maximum"]) == pytest.approx((0.2, 0.2))
+
+
 def test_only_what_has_changed_is_asked_for_again(fleet: Fleet) -> None:
     fleet.picture()
     fleet.store.asked.clear()
@@ -181,13 +202,24 @@ def test_ranges_that_were_read_ahead_are_not_read_again(tmp_path: Path, monkeypa
     for step, number in product(range(5), range(100)):
         large.add(f"m{number:03}", step, number / 100)
     reads_ahead(large.cache)
-    for hours in (1, 3, 6, 12, 24, 7 * 24, 30 * 24):
+    # As the page begins them: long ones with a bucket, others at any moment, within the first of them.
+    for hours, step_ms in ((6, STEP_MS), (12, STEP_MS), (24, STEP_MS), (7 * 24, HOUR_MS), (30 * 24, HOUR_MS)):
         large.store.asked.clear()
-        header, _ = large.picture(start_ms=now_ms - hours * HOUR_MS, end_ms=now_ms, rate_ms=None, columns=400)
+        start_ms = (now_ms - hours * HOUR_MS) // step_ms * step_ms
+        header, _ = large.picture(now_ms, start_ms=start_ms, end_ms=now_ms, rate_ms=None, columns=400)
         assert (header["total"], large.store.asked) == (100, []), hours
+    for hours in (1, 3):
+        large.store.asked.clear()
+        start_ms = now_ms - hours * HOUR_MS
+        header, _ = large.picture(now_ms, start_ms=start_ms, end_ms=now_ms, rate_ms=None, columns=400)
+        [part, before] = [(one.start_ms, one.end_ms) for one in large.store.asked]
+        assert part == (start_ms, -(-start_ms // STEP_MS) * STEP_MS)
+        assert before == (2 * start_ms - START_MS - 5 * STEP_MS, start_ms)
     # Reports come in for the bucket of now: nothing else is read again.
     large.add("m007", 4, 1.0)
-    header, _ = large.picture(start_ms=now_ms - HOUR_MS, end_ms=now_ms, rate_ms=None, columns=400)
+    large.store.asked.clear()
+    start_ms = (now_ms - 6 * HOUR_MS) // STEP_MS * STEP_MS
+    header, _ = large.picture(now_ms, start_ms=start_ms, end_ms=now_ms, rate_ms=None, columns=400)
     assert {(one.start_ms, one.end_ms) for one in large.store.asked} == {
         (START_MS + 4 * STEP_MS, START_MS + 5 * STEP_MS)
     }  # fmt: skip

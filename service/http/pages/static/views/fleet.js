@@ -124,8 +124,8 @@ export function open(root) {
   const lists = h("div", { class: "columns lists" });
   const hosts = card("Hosts", {
     source: () => ({
-      path: address("/api/v1/fleet/machines", { ...asked, limit: MOST_HOSTS, ...order(), ...selection }), file: "machines.csv", accept: "text/csv",
-      python: python("hosts", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, hosts: { ...order(), ...selection } }),
+      path: address("/api/v1/fleet/machines", { metric: asked.metric, start: asked.start, end: asked.end, limit: MOST_HOSTS, ...order(), ...selection }), file: "machines.csv", accept: "text/csv",
+      python: python("hosts", [asked.metric], { start: asked.start, end: asked.end, hosts: { ...order(), ...selection } }),
     }),
     rows: () => ({ columns: hostColumns(), rows: (picture?.machines ?? []).map(plainHost), of: picture ? shownHosts() : 0 }),
   });
@@ -183,7 +183,7 @@ export function open(root) {
     orderSelect.value = direction;
     if (document.activeElement !== search) search.value = get("q");
     metric.update();
-    const { start, end } = range(), now = Date.now();
+    const { start, end } = range();
     const named = metricOf();
     const wanted = chosenHosts(sort, direction);
     const question = {
@@ -203,8 +203,7 @@ export function open(root) {
       return;
     }
     selection = wanted;
-    // All of its last column, unless that is not over: all that the page says is of the same time.
-    asked = { metric: named.name, start: picture.start, end: Math.min(now, picture.start + picture.rate * picture.columns), resample_rate: durationText(picture.rate) };
+    asked = { metric: named.name, start, end, resample_rate: durationText(picture.rate) };
     paintMap();
     const rest = Promise.all([getWindows(windowsTogether(), signal), annotations.load({ start, end }, signal)]);
     rest.catch(() => {}); // it is waited for below
@@ -229,7 +228,7 @@ export function open(root) {
     paintTrend(named);
     paintTiles(named);
     for (const one of [heat, trend, distribution, duration, hosts]) one.refresh();
-    await groups.refresh(picture.labelled, shownHosts(), { metric: named.name, start: picture.start, end: asked.end, selection }, named.unit, { quiet, signal });
+    await groups.refresh(picture.labelled, shownHosts(), { metric: named.name, start, end, selection }, named.unit, { quiet, signal });
   }
 
   function paintMap() {
