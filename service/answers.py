@@ -15,9 +15,8 @@ from contract.metrics import NAMES
 from contract.report import Report
 from contract.times import DAY_MS, HOUR_MS
 from service.dashboard.analysis import Analyst
-from service.dashboard.columns import LARGE, PictureQuestion, fitting_ms, usual_spacing
+from service.dashboard.columns import LARGE, LONG, PictureQuestion, counted_range, fitting_ms, usual_spacing
 from service.dashboard.fleet import picture_in_parts
-from service.dashboard.hosts import statistics_range
 from service.dashboard.matrix import FleetCache, MatrixKey
 from service.parts import Service
 from service.stores.base import StoreUnavailable
@@ -30,8 +29,6 @@ _LATER_S: Final = 0.3
 """Between ranges: whoever asks meanwhile does not wait for all of them."""
 _HOURS: Final = (24, 1, 6, 12, 3, 7 * 24, 30 * 24)
 """The lengths of the ranges that the dashboard offers and people take, what it shows first before the others."""
-_BUCKETS: Final = 72
-"""Ranges of so many buckets of a rollup begin with one of them."""
 _MAX_HOST_HOURS: Final = 1 << 23
 """Of a longer range of a larger fleet nothing is read ahead."""
 _IN_USE_S: Final = 900.0
@@ -91,11 +88,10 @@ def _read_range(cache: FleetCache, hours: int, ended: threading.Event, *, with_s
 
 
 def _start_ms(cache: FleetCache, hours: int, now_ms: int) -> int:
-    """Where the page begins a range of the last hours (`time.js`); of short ones, where the first whole bucket does."""
+    """Where the page begins a range of the last hours (`time.js`); short ones begin with a bucket, too."""
     finest_ms, *coarser = cache.store.tiers
-    step_ms = max((tier for tier in coarser if hours * HOUR_MS >= _BUCKETS * tier), default=finest_ms)
-    start_ms = now_ms - hours * HOUR_MS
-    return (start_ms if hours * HOUR_MS >= _BUCKETS * finest_ms else start_ms + finest_ms - 1) // step_ms * step_ms
+    step_ms = max((tier for tier in coarser if hours * HOUR_MS >= LONG * tier), default=finest_ms)
+    return (now_ms - hours * HOUR_MS) // step_ms * step_ms
 
 
 def _read_by_day(cache: FleetCache, asked: PictureQuestion, ended: threading.Event) -> bool:
@@ -107,7 +103,7 @@ def _read_by_day(cache: FleetCache, asked: PictureQuestion, ended: threading.Eve
     rate_ms = fitting_ms(cache, asked, max(cache.store.user_count, 1), asked.end_ms)
     key = MatrixKey(quantity, asked.statistic, rate_ms)
     columns_ms = (asked.start_ms // rate_ms * rate_ms, -(-asked.end_ms // rate_ms) * rate_ms)
-    counted_ms = statistics_range(cache.store, asked.start_ms, asked.end_ms, asked.end_ms)
+    counted_ms = counted_range(cache, asked, asked.end_ms)
     for day_ms in range(columns_ms[0] // DAY_MS * DAY_MS, columns_ms[1], DAY_MS):
         if ended.wait(_PAUSE_S):
             return False

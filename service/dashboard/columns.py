@@ -1,4 +1,4 @@
-"""Which picture of the fleet is wanted, and how wide its columns are.
+"""Which picture of the fleet is wanted, how wide its columns are, and what its statistics are over.
 
 A column is as wide as fits the picture, what is kept of the range, how often hosts report, and what can be read at
 once.
@@ -40,6 +40,10 @@ _LOOKED_AT_MS: Final = 15 * MINUTE_MS
 _MOST_LOOKED_AT_MS: Final = DAY_MS
 """at most those of so long."""
 _SPACING_FRESH_S: Final = 300.0
+LONG: Final = 72
+"""A range of so many buckets of a rollup may begin and end with whole ones: they make it 2.8 % longer at most."""
+_NOW_MS: Final = 10_000
+"""The clock of whoever asks for a range up to now may be so far behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,23 @@ def fitting_ms(cache: FleetCache, asked: PictureQuestion, hosts: int, now_ms: in
         if coarser > rate_ms * SPARSE:
             rate_ms = rate_of(store, coarser * ABOUT, finest_ms)
     return rate_ms
+
+
+def counted_range(cache: FleetCache, asked: PictureQuestion, now_ms: int) -> tuple[int, int]:
+    """What the statistics of hosts are over, which no width of columns changes.
+
+    It is the range, or where part of a bucket of the finest rollup is much to read for little, whole ones: of long
+    ranges, and where large fleets report no more often than that. No windows have come from behind now, so that a
+    range that ends there may end with a bucket.
+    """
+    store, start_ms, end_ms = cache.store, asked.start_ms, asked.end_ms
+    step_ms, bucket_ms = store.finest_ms(start_ms, now_ms), store.tiers[0]
+    if end_ms - start_ms >= LONG * bucket_ms or (
+        store.user_count >= LARGE and usual_spacing(cache, asked) >= ABOUT * bucket_ms
+    ):
+        step_ms = max(step_ms, bucket_ms)
+    until_ms = max(step_ms, bucket_ms) if end_ms > now_ms - _NOW_MS else step_ms
+    return start_ms // step_ms * step_ms, -(-end_ms // until_ms) * until_ms
 
 
 def rate_of(store: Store, least_ms: float, finest_ms: int = 1, read_ms: int = 0) -> int:

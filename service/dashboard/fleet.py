@@ -19,7 +19,15 @@ import numpy.typing as npt
 from contract.metrics import Quantity
 from service.alerts.repository import Alert
 from service.dashboard.column_means import mean_of_columns
-from service.dashboard.columns import ABOUT, SPARSE, PictureQuestion, fitting_ms, rate_of, spacing
+from service.dashboard.columns import (
+    ABOUT,
+    SPARSE,
+    PictureQuestion,
+    counted_range,
+    fitting_ms,
+    rate_of,
+    spacing,
+)
 from service.dashboard.hosts import (
     Hosts,
     Places,
@@ -31,7 +39,6 @@ from service.dashboard.hosts import (
     names_of,
     selected,
     silent,
-    statistics_range,
     with_changes,
 )
 from service.dashboard.matrix import FleetCache, Floats, MatrixKey, with_rows
@@ -108,6 +115,7 @@ class _Picture:
             "start": self.start_ms,
             "rate": self.rate_ms,
             "columns": self.values.shape[1],
+            "counted": self.counted_ms,
             "rows": len(edges) - 1,
             "scale": scale,
             "edges": (edges + self.asked.first).tolist(),
@@ -151,7 +159,7 @@ def _read(cache: FleetCache, asked: PictureQuestion, firing: Firing, now_ms: int
     """All that is read for a picture's pixels."""
     known = max(cache.store.user_count, 1)
     rate_ms = asked.rate_ms or fitting_ms(cache, asked, known, now_ms)
-    counted_ms = statistics_range(cache.store, asked.start_ms, asked.end_ms, now_ms)
+    counted_ms = counted_range(cache, asked, now_ms)
     values, hosts = _values(cache, asked, rate_ms, counted_ms)
     coarser = spacing(values) * rate_ms if asked.rate_ms is None else rate_ms
     if coarser > rate_ms * SPARSE:

@@ -18,7 +18,7 @@ from contract.metrics import Quantity
 from contract.selectors import host_matcher
 from contract.times import MINUTE_MS
 from service.dashboard.matrix import FleetCache
-from service.stores.base import Question, Store
+from service.stores.base import Question
 
 Sort = Literal["name", "mean", "p95", "max", "change", "cores", "seen"]
 State = Literal["hot", "idle", "silent", "alerting"]
@@ -34,8 +34,6 @@ SILENT_MS: Final = 10 * MINUTE_MS
 """A host is silent that has not reported for so long."""
 _STATES: Final = ("hot", "idle", "silent", "alerting")
 _FRESH_S: Final = 5.0
-_NOW_MS: Final = 10_000
-"""The clock of whoever asks for a range up to now may be so far behind."""
 _EXACT: Final = 15
 """Digits of a number: whoever shows fewer rounds it once, not again after us."""
 _TOP: Final = 10
@@ -92,17 +90,6 @@ class Hosts:
     """How many hosts have each value of a label."""
     is_labelled: Mask
     """Which have labels at all."""
-
-
-def statistics_range(store: Store, start_ms: int, end_ms: int, now_ms: int) -> tuple[int, int]:
-    """What statistics are over of a range that is asked for: all of it, and no more than is kept apart so far back.
-
-    It is the same however wide a picture's columns are. One that ends now ends with the bucket of now: nothing has
-    come from behind it, and what is kept of that bucket can be used.
-    """
-    kept_ms = store.finest_ms(start_ms, now_ms)
-    until_ms = max(kept_ms, store.tiers[0]) if end_ms > now_ms - _NOW_MS else kept_ms
-    return start_ms // kept_ms * kept_ms, -(-end_ms // until_ms) * until_ms
 
 
 def hosts_in(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) -> Hosts:
@@ -218,11 +205,10 @@ def _found(
     changes: bool = False,
 ) -> tuple[Hosts, Selected]:
     """All hosts with their statistics over a range, and those of them that are meant; their `change` where asked."""
-    counted_ms = statistics_range(cache.store, *range_ms, now_ms)
     with cache.lock:
-        hosts = hosts_in(cache, quantity, counted_ms)
+        hosts = hosts_in(cache, quantity, range_ms)
         if changes or wanted.sort == "change":
-            hosts = with_changes(cache, hosts, quantity, counted_ms)
+            hosts = with_changes(cache, hosts, quantity, range_ms)
     return hosts, selected(hosts, wanted, quantity, alerting, min(now_ms, range_ms[1]))
 
 

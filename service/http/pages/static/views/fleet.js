@@ -203,7 +203,9 @@ export function open(root) {
       return;
     }
     selection = wanted;
-    asked = { metric: named.name, start, end, resample_rate: durationText(picture.rate) };
+    // What the numbers of hosts are over: all that the page says is of the same time.
+    const [since, until] = picture.counted;
+    asked = { metric: named.name, start: since, end: Math.min(Math.max(end, Date.now()), until), resample_rate: durationText(picture.rate) };
     paintMap();
     const rest = Promise.all([getWindows(windowsTogether(), signal), annotations.load({ start, end }, signal)]);
     rest.catch(() => {}); // it is waited for below
@@ -228,7 +230,7 @@ export function open(root) {
     paintTrend(named);
     paintTiles(named);
     for (const one of [heat, trend, distribution, duration, hosts]) one.refresh();
-    await groups.refresh(picture.labelled, shownHosts(), { metric: named.name, start, end, selection }, named.unit, { quiet, signal });
+    await groups.refresh(picture.labelled, shownHosts(), { metric: named.name, start: asked.start, end: asked.end, selection }, named.unit, { quiet, signal });
   }
 
   function paintMap() {
