@@ -39,6 +39,10 @@ _JSON_TYPE: Final = (b"content-type", falcon.MEDIA_JSON.encode())
 _PROBLEM_TYPE: Final = (b"content-type", PROBLEM_JSON.encode())
 _ENCRYPTED: Final = (b"strict-transport-security", b"max-age=31536000")
 _ACCEPTED: Final = 202
+_MOST_DIGITS: Final = 19
+"""Of a length; Python takes no number with thousands of them, and some may be zeros."""
+_Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, headers and body."""
 
 
 class Access(Protocol):
@@ -82,30 +86,32 @@ class DirectReports:
             return
         request_id = id_of(headers.get(ID_HEADER))
         named = REQUEST_ID.set(request_id)
-        status, more = _ACCEPTED, [_JSON_TYPE, _VARY]
+        status, first_s, sent = 0, 0.0, 0
         try:
-            self._access.count(identity)
-            self._limits.check_reports(identity)
-            self._limits.took_bytes(identity, len(event["body"]))
-            body = await self._metrics.take_one(read, identity, now_ms)
-        except Exception as error:  # noqa: BLE001 - a fault of ours is answered, and logged
-            problem = error if isinstance(error, falcon.HTTPError) else fault("POST", REPORTS, error)
-            status, more, body = problem.status_code, _headers(problem), problem_details(problem)
-        if scope["scheme"] == "https":
-            more.append(_ENCRYPTED)
-        if len(body) >= MIN_BYTES and (coding := preferred(headers.get(b"accept-encoding", b"").decode("latin-1"))):
-            body = await whole(body, coding)
-            more.append((b"content-encoding", coding.encode()))
-        more += ((b"content-length", b"%d" % len(body)), (ID_HEADER, request_id.encode()))
-        first_s = time.perf_counter() - began
-        sent = 0
-        try:
+            answered, more, body = await self._take(read, len(event["body"]), identity, now_ms)
+            if scope["scheme"] == "https":
+                more.append(_ENCRYPTED)
+            if len(body) >= MIN_BYTES and (coding := preferred(headers.get(b"accept-encoding", b"").decode("latin-1"))):
+                body = await whole(body, coding)
+                more.append((b"content-encoding", coding.encode()))
+            more += ((b"content-length", b"%d" % len(body)), (ID_HEADER, request_id.encode()))
+            status, first_s = answered, time.perf_counter() - began
             await send({"type": "http.response.start", "status": status, "headers": more})
             await send({"type": "http.response.body", "body": body})
             sent = len(body)
         finally:
-            self._requests.note(scope, REPORTS, status, sent, first_s, began)
+            self._requests.note(scope, REPORTS, status, sent, first_s or time.perf_counter() - began, began)
             REQUEST_ID.reset(named)
+
+    async def _take(self, read: Accepted, size: int, identity: Identity, now_ms: int) -> _Answer:
+        try:
+            self._access.count(identity)
+            self._limits.check_reports(identity)
+            self._limits.took_bytes(identity, size)
+            return _ACCEPTED, [_JSON_TYPE, _VARY], await self._metrics.take_one(read, identity, now_ms)
+        except Exception as error:  # noqa: BLE001 - a fault of ours is answered, and logged
+            problem = error if isinstance(error, falcon.HTTPError) else fault("POST", REPORTS, error)
+            return problem.status_code, _headers(problem), problem_details(problem)
 
     def _identity(self, scope: Any, headers: dict[bytes, bytes]) -> Identity | None:
         """Who sends what may be a single report; None where that is to be looked at, or a header."""
@@ -114,6 +120,7 @@ class DirectReports:
             or not headers.keys() <= _PLAIN
             or headers.get(b"content-type", b"").startswith(_LINES)
             or not headers.get(_NEEDED, b"").isdigit()
+            or len(headers[_NEEDED]) > _MOST_DIGITS
             or int(headers[_NEEDED]) > MAX_BODY
         ):
             return None

@@ -1,16 +1,21 @@
 """Connections whose client says nothing more are let go, by deadlines that do not get into each other's way."""
 
 import asyncio
+import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from service import connections
-from service.connections import LimitedProtocol
+from service.connections import CertifiedWebSocket, LimitedProtocol
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 DEADLINE_S = 60.0
@@ -154,3 +159,169 @@ def test_an_answer_that_is_larger_than_what_waits_to_be_sent_comes_whole() -> No
 
     assert asyncio.run(asked()) == chunks * len(chunk)
     assert any(waited)
+
+
+class Following:
+    """An application that answers for ever, until its client is gone."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked += 1
+        headers = [(b"content-length", b"1000000")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.ended.set()
+
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("behind", [b"", REQUEST, UPGRADE], ids=["alone", "a request behind", "an upgrade behind"])
+def test_an_answer_under_way_learns_that_its_client_is_gone_whatever_that_asked_behind(behind: bytes) -> None:
+    following = Following()
+
+    async def asked() -> None:
+        async with connected(following, ws=CertifiedWebSocket) as (reader, writer, protocol):
+            writer.write(REQUEST)
+            await asyncio.wait_for(reader.readuntil(b"begun"), DEADLINE_S)
+            if behind:
+                writer.write(behind)
+                async with asyncio.timeout(DEADLINE_S):
+                    while not (protocol.pipeline or following.asked > 1 or protocol.is_refused):  # noqa: ASYNC110
+                        await asyncio.sleep(0)
+            protocol.transport.abort()
+            await asyncio.wait_for(following.ended.wait(), DEADLINE_S)
+
+    asyncio.run(asked())
+    assert following.asked == 1
+
+
+@pytest.mark.parametrize("behind", [b"GET / HT", b"GET / HTTP/1.1\r\nHost: loc", b"what is this\r\n", UPGRADE])
+def test_what_is_wrong_behind_a_request_does_not_get_into_its_answer(
+    behind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+    may_end = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await may_end.wait()
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def asked() -> bytes:
+        async with connected(slow, ws=CertifiedWebSocket) as (reader, writer, protocol):
+            writer.write(REQUEST + behind)
+            async with asyncio.timeout(DEADLINE_S):
+                while not protocol.is_refused:  # noqa: ASYNC110 - what nothing tells of
+                    await asyncio.sleep(0)
+            may_end.set()
+            return await asyncio.wait_for(reader.read(), DEADLINE_S)
+
+    answer = asyncio.run(asked())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"\r\n\r\nok")
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"0\r\n", b"name: " + 1000 * b"x" + b"\r\n"),
+        (b"0\r\nname: ", 100_000 * b"x"),
+        (b"1;", 100_000 * b"x"),
+    ],
+    ids=["headers behind the body", "one header behind the body", "what a piece says of itself"],
+)
+@pytest.mark.parametrize("application", [answering_at_once, reading])
+def test_what_is_in_a_body_and_is_none_has_a_limit(application: Any, begin: bytes, more: bytes) -> None:
+    """It would be kept as long as it comes, before anybody is asked who it is."""
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+
+    async def asked() -> bytes:
+        async with connected(application) as (reader, writer, _):
+            writer.write(head + begin)
+            sent = 0
+            with contextlib.suppress(ConnectionError):
+                while not writer.transport.is_closing() and not reader.at_eof():
+                    writer.write(more)
+                    sent += len(more)
+                    assert sent < 30_000_000
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            with contextlib.suppress(ConnectionError):
+                return await asyncio.wait_for(reader.read(), DEADLINE_S)
+            return b""
+
+    answer = asyncio.run(asked())
+    assert not answer or answer.startswith(b"HTTP/1.1 431 " if application is reading else b"HTTP/1.1 200 ")
+
+
+def test_headers_behind_a_body_are_none_of_the_request() -> None:
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def listing(scope: Any, receive: Any, send: Any) -> None:
+        await reading(scope, receive, send)
+        seen.extend(scope["headers"])
+
+    request = (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\n0\r\nAuthorization: Bearer another\r\n\r\n"
+    )
+
+    async def asked() -> None:
+        async with connected(listing) as (reader, writer, _):
+            writer.write(request)
+            assert (await asyncio.wait_for(reader.readuntil(b"ok"), DEADLINE_S)).startswith(b"HTTP/1.1 200 ")
+
+    asyncio.run(asked())
+    assert [name for name, _ in seen] == [b"host", b"transfer-encoding"]
+
+
+def test_only_so_many_requests_wait_for_the_one_before() -> None:
+    """A kilobyte asks for forty, each of which takes two of ours."""
+    may_answer = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await may_answer.wait()
+        await answering(scope, receive, send)
+
+    async def asked() -> bytes:
+        async with connected(slow) as (reader, writer, protocol):
+            writer.write(5000 * b"GET / HTTP/1.1\r\n\r\n")
+            async with asyncio.timeout(DEADLINE_S):
+                while not protocol.is_refused:  # noqa: ASYNC110 - what nothing tells of
+                    await asyncio.sleep(0)
+            assert len(protocol.pipeline) == connections.MAX_WAITING
+            may_answer.set()
+            return await asyncio.wait_for(reader.read(), DEADLINE_S)
+
+    answer = asyncio.run(asked())
+    assert answer.count(b"HTTP/1.1 200 ") == connections.MAX_WAITING + 1, "they are answered, and no others"
+    assert answer.count(b"connection: close") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process of its can be stopped")
+def test_what_came_while_the_service_stood_still_came_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a machine that is shared gives it no turn: then deadlines are looked at before what has come."""
+    monkeypatch.setattr(connections, "HEAD_S", 2.0)
+    monkeypatch.setattr(connections, "STOOD_STILL_S", 0.1)
+    stopping = f"kill -STOP {os.getpid()}; printf 'GET / HTTP/1.1\\r\\n\\r\\n'; sleep 3; kill -CONT {os.getpid()}"
+
+    async def asked() -> bytes:
+        async with connected(answering) as (reader, writer, _):
+            stopped = subprocess.Popen(  # noqa: ASYNC220 - it stops all that is here
+                ["sh", "-c", stopping], stdout=writer.get_extra_info("socket").fileno()
+            )
+            answer = await asyncio.wait_for(reader.readuntil(b"ok"), DEADLINE_S)
+            stopped.wait(DEADLINE_S)
+            return answer
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(asked()).startswith(b"HTTP/1.1 200 ")

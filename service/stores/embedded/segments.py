@@ -152,20 +152,25 @@ def write_segment(
     first_ms, last_ms = _NEVER
     schema = pa.schema([*forms.STORED, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
     checksum = hashlib.sha256()
-    with unfinished.open("wb") as file:
-        options = forms.parquet_options(schema.names, effort)
-        with pq.ParquetWriter(pa.PythonFile(_Summed(file, checksum), "w"), schema, **options) as writer:
-            for batch in windows:
-                writer.write_batch(_named(batch, index, schema))
-                first_series = first_series or batch["series"][0].as_py()
-                last_series = batch["series"][-1].as_py()
-                time = batch["time"].to_numpy()
-                first_ms, last_ms = min(first_ms, int(time.min())), max(last_ms, int(time.max()))
-                rows += len(batch)
-        file.flush()
-        os.fsync(file.fileno())
-    if path.exists():
-        raise FileExistsError(f"{path} is there already, and is not written over")
+    try:
+        with unfinished.open("wb") as file:
+            options = forms.parquet_options(schema.names, effort)
+            with pq.ParquetWriter(pa.PythonFile(_Summed(file, checksum), "w"), schema, **options) as writer:
+                for batch in windows:
+                    writer.write_batch(_named(batch, index, schema))
+                    first_series = first_series or batch["series"][0].as_py()
+                    last_series = batch["series"][-1].as_py()
+                    time = batch["time"].to_numpy()
+                    first_ms, last_ms = min(first_ms, int(time.min())), max(last_ms, int(time.max()))
+                    rows += len(batch)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            raise FileExistsError(f"{path} is there already, and is not written over")
+    except BaseException:
+        # Each attempt has a number of its own: on a disk that is full they would take what room there comes to be.
+        unfinished.unlink(missing_ok=True)
+        raise
     unfinished.rename(path)
     sync_folder(folder)
     return Segment(

@@ -119,6 +119,7 @@ BODY = as_json(small("a", END_MS))
         ([(b"host", b"rebound.example"), length(BODY)], (BODY,)),
         ([HOST, (b"transfer-encoding", b"chunked")], (BODY,)),
         ([HOST, (b"content-length", b"9999999999")], (BODY,)),
+        ([HOST, (b"content-length", b"0" * 5000 + length(BODY)[1])], (BODY,)),
         ([HOST, length(BODY)], (BODY[:-1],)),
         ([HOST, length(BODY)], (BODY.replace(b"0.5", b"1.5"),)),
         ([HOST, length(BODY)], (b"",)),
@@ -147,6 +148,21 @@ def test_a_fault_of_ours_is_logged_and_told_without_its_inside(
     assert [event.get("status") for event in one.answered] == [500, None]
     assert b"inside" not in one.answered[1]["body"]
     assert "RuntimeError: the inside" in caplog.text
+
+
+def test_who_is_cut_off_by_the_end_of_the_service_is_counted_as_anybody_is(
+    way: tuple[Way, asyncio.Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, runner = way
+
+    async def cut_off(*_: object) -> bytes:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(one.metrics, "take_one", cut_off)
+    with pytest.raises(asyncio.CancelledError):
+        runner.run(one.send([HOST, length(BODY)], BODY))
+    [family, _] = one.log.collect()
+    assert [(sample.labels["status"], sample.value) for sample in family.samples] == [("0", 1)]
 
 
 def cores(number: int) -> JsonObject:

@@ -1,5 +1,7 @@
 """Files that are merged side by side: every window of theirs in order, once, however few of each are read at a time."""
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -97,3 +99,19 @@ def test_nothing_is_left_where_all_belongs_to_nobody(tmp_path: Path, index: Seri
     files = written(tmp_path, index, [windows(np.random.default_rng(2), 100) for _ in range(4)], 100)
     with duckdb.connect() as connection:
         assert list(merging.merged(connection, tmp_path, files, set(range(1, SERIES + 1)))) == []
+
+
+def test_of_a_file_that_cannot_be_written_nothing_is_left(tmp_path: Path, index: SeriesIndex) -> None:
+    """Where the disk is full, each attempt would take what room there is, until the service is started anew."""
+
+    def until_full() -> Iterator[pa.RecordBatch]:
+        yield windows(np.random.default_rng(1), 5000)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_segment(tmp_path, 1, until_full(), index, Origin())
+    assert [*tmp_path.iterdir()] == []
+    (segment,) = written(tmp_path, index, [windows(np.random.default_rng(2), 100)], 100)
+    with pytest.raises(FileExistsError):
+        write_segment(tmp_path, 1, [windows(np.random.default_rng(3), 100)], index, Origin())
+    assert [path.name for path in tmp_path.iterdir()] == [segment.file]
