@@ -82,7 +82,8 @@ class Advice:
         if self.sizes is None:
             if len(self.who("changed")):
                 raise TooFewData("what was seen before the load changed says nothing of what is needed now")
-            raise TooFewData(f"no host was seen on {self.least_days} days or more")
+            who = "no host" if self.unheard.empty or len(self.kinds) == 1 else "no host that gets advice"
+            raise TooFewData(f"{who} was seen on {self.least_days} days or more")
         return self.sizes
 
 
