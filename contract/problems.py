@@ -135,6 +135,8 @@ def decode_json(body: bytes | memoryview | msgspec.Raw, kind: Any = Any) -> Any:
         return msgspec.json.decode(body, type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
         raise undecodable(error) from None
+    except msgspec.DecodeError as error:
+        raise explained(error, body) from None
 
 
 _WRITTEN = 256 * 1024
@@ -163,6 +165,18 @@ def refuse_repeated_names(body: bytes) -> None:
         json.loads(body, object_pairs_hook=check, parse_int=str, parse_float=str)
     except RecursionError as error:
         raise undecodable(error) from None
+
+
+def explained(error: msgspec.DecodeError, body: bytes | memoryview | msgspec.Raw) -> msgspec.DecodeError:
+    """The error, in words that say what to look for where msgspec's do not: a body that ends too early, or is empty."""
+    if str(error) != "Input data was truncated":
+        return error
+    size = len(memoryview(body))
+    if not bytes(memoryview(body)[:_WRITTEN]).strip():
+        return msgspec.DecodeError("expected JSON, got nothing")
+    return msgspec.DecodeError(
+        f"expected JSON to its end, got a part of it: it breaks off after {size:,} {'byte' if size == 1 else 'bytes'}"
+    )
 
 
 def undecodable(error: UnicodeDecodeError | RecursionError) -> msgspec.DecodeError:

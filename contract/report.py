@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract.metrics import AnyMetric, Metric
-from contract.problems import undecodable
+from contract.problems import explained, undecodable
 from contract.processes import ProcessUse
 from contract.selectors import Labels, UserId
 
@@ -105,6 +105,8 @@ def decode_report(body: bytes | memoryview | msgspec.Raw) -> Report:
         return _decoder.decode(body)
     except (UnicodeDecodeError, RecursionError) as error:
         raise undecodable(error) from None
+    except msgspec.DecodeError as error:
+        raise explained(error, body) from None
 
 
 def encode(report: Report) -> bytes:

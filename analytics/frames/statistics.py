@@ -173,13 +173,17 @@ def quantile(frame: pd.DataFrame, q: float) -> pd.DataFrame:
 
 
 def highest(frame: pd.DataFrame, top: int, stat: Statistic) -> pd.DataFrame:
-    """The rows of a frame of windows of the `top` users, or groups, whose statistic over the whole range is highest."""
+    """The rows of a frame of windows of the `top` users, or groups, whose statistic over the whole range is highest, the
+    highest first.
+    """
     group = group_of(frame)
     if group is None:
         return frame
     whole = over_all_time(with_histograms(with_samples(frame)) if stat in SHARES else frame)
     order = np.argsort(-statistic(whole, stat), kind="stable")
-    return frame[frame[group].isin(whole[group].iloc[order[:top]])]
+    rank = pd.Index(whole[group].iloc[order[:top]].astype("str")).get_indexer(pd.Index(frame[group].astype("str")))
+    kept = np.flatnonzero(rank >= 0)
+    return frame.iloc[kept[np.argsort(rank[kept], kind="stable")]]
 
 
 def group_of(frame: pd.DataFrame) -> str | None:

@@ -102,6 +102,9 @@ class Data:
     start_ms: int
     """The first moment of the range that is reported on; the data may begin later."""
     end_ms: int
+    """The end that was asked for, else that of the last bucket with data, unless that is still to come."""
+    before_ms: int
+    """Where the first of the periods that are compared begins."""
     split_ms: int
     """Where the second of the periods that are compared begins; the first is as long."""
     target: float
@@ -121,18 +124,13 @@ class Data:
         return mean_cores(self.windows)
 
     @property
-    def before_ms(self) -> int:
-        """Where the first of the periods that are compared begins."""
-        return 2 * self.split_ms - self.end_ms
-
-    @property
     def rate(self) -> str:
         """The width of a host's bucket."""
         return format_duration(self.rate_ms)
 
 
-def of_fleet(source: "Source", question: ReportQuestion) -> Data:
-    """The data of a fleet's report. Raises NothingThere, and what the source raises."""
+def of_fleet(source: "Source", question: ReportQuestion, made_ms: int) -> Data:
+    """The data of a fleet's report that is made at `made_ms`. Raises NothingThere, and what the source raises."""
     users = by_user(source.users())
     start_ms, end_ms = _range(
         users, question, partial(source.fleet, histograms=False),
@@ -167,7 +165,7 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
         None,
         known,
         (rate_ms, total_ms),
-        (start_ms, end_ms),
+        (start_ms, end_ms, made_ms),
         question,
         annotations_of(source, start_ms, end_ms),
         use_of(source, start_ms, end_ms, format_duration(max(rate_ms, HOUR_MS))),
@@ -213,8 +211,8 @@ def mean_cores(windows: pd.DataFrame) -> "pd.Series[float] | None":
     return windows["cores"].astype("float64").groupby(windows["user"].astype("str")).mean()
 
 
-def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
-    """The data of one host's report. Raises NothingThere, and what the source raises."""
+def of_user(source: "Source", user: str, question: ReportQuestion, made_ms: int) -> Data:
+    """The data of one host's report that is made at `made_ms`. Raises NothingThere, and what the source raises."""
     users = by_user(source.users())
     if user not in users.index:
         raise NothingThere(f"no host is named {user!r}; `loadlens-analytics users` lists those there are")
@@ -241,7 +239,7 @@ def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
         cores,
         users,
         (rate_ms, total_ms),
-        (start_ms, end_ms),
+        (start_ms, end_ms, made_ms),
         question,
         annotations_of(source, start_ms, end_ms, user),
         use_of(source, start_ms, end_ms, format_duration(rate_ms), user),
@@ -251,19 +249,19 @@ def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
 
 def _data(
     windows: pd.DataFrame, total: pd.DataFrame, samples: pd.DataFrame, cores: pd.DataFrame | None, users: pd.DataFrame,
-    rates_ms: tuple[int, int], range_ms: tuple[int, int], question: ReportQuestion,
+    rates_ms: tuple[int, int], moments_ms: tuple[int, int, int], question: ReportQuestion,
     annotations: tuple[ReportAnnotation, ...], use: CpuUse | None, *, is_fleet: bool,
 ) -> Data:  # fmt: skip
-    start_ms, end_ms = range_ms
-    if question.end_ms is None:
-        end_ms = -(-end_ms // rates_ms[0]) * rates_ms[0]
-    half_ms = (end_ms - start_ms) // 2 if question.compare_ms is None else question.compare_ms
-    # Whole buckets, so that none is counted in both periods.
-    split_ms = -(-(end_ms - half_ms) // rates_ms[0]) * rates_ms[0]
+    start_ms, end_ms, made_ms = moments_ms
+    # Whole buckets, so that none is counted in both periods; the last one of the data may not be over.
+    over_ms = -(-end_ms // rates_ms[0]) * rates_ms[0] if question.end_ms is None else end_ms
+    end_ms = max(end_ms, min(over_ms, made_ms))
+    half_ms = (over_ms - start_ms) // 2 if question.compare_ms is None else question.compare_ms
+    split_ms = -(-(over_ms - half_ms) // rates_ms[0]) * rates_ms[0]
     return Data(
         windows=windows, total=total, samples=samples, cores=cores, users=users, rate_ms=rates_ms[0],
-        total_rate_ms=rates_ms[1], start_ms=start_ms, end_ms=end_ms, split_ms=split_ms,
-        target=question.target, is_fleet=is_fleet, tz=question.tz, annotations=annotations, use=use,
+        total_rate_ms=rates_ms[1], start_ms=start_ms, end_ms=end_ms, before_ms=2 * split_ms - over_ms,
+        split_ms=split_ms, target=question.target, is_fleet=is_fleet, tz=question.tz, annotations=annotations, use=use,
     )  # fmt: skip
 
 

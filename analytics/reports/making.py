@@ -15,6 +15,7 @@ from analytics.reports.model import Finding, ReportColumn, ReportDocument, Repor
 from analytics.reports.parts import capacity, changes, coverage, patterns, peers, timeline, use
 from analytics.reports.parts.advice import Advice, advise
 from analytics.reports.parts.base import Part, one_or_nothing
+from analytics.reports.parts.moves import moves
 from analytics.reports.text import all_of, level, moment, named, plural
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ _ORDER = ("act", "watch", "note")
 
 def fleet_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
     """What there is to say of a fleet; `source` names where the data come from."""
-    table = hosts(data)
-    advice = advise(data, table)
+    table, moved = hosts(data), moves(data)
+    advice = advise(data, table, moved)
     parts = [
         timeline.fleet_timeline(data, table),
+        changes.trend_alone(data, moved),
         use.cpu_use(data),
-        one_or_nothing("what changed", lambda: changes.what_changed(data)),
+        one_or_nothing("what changed", lambda: changes.what_changed(data, moved)),
         timeline.fleet_load(data, table, advice),
         peers.by_label(data),
         one_or_nothing("the hours of the week", lambda: patterns.hours_of_week(data)),
@@ -114,7 +116,7 @@ def _all(table: "pd.DataFrame", data: Data, advice: Advice) -> ReportTable:
         ReportColumn("advice"),
     ]
     shown = table[["mean", "p50", "p95", "p99", "max", "above", "samples", "last"]]
-    shown = shown.assign(last=shown["last"] + data.rate_ms, advice=advice.kinds)
+    shown = shown.assign(last=(shown["last"] + data.rate_ms).clip(upper=data.end_ms), advice=advice.kinds)
     rows = [[user, *(value if isinstance(value, int | str) else float(value) for value in row)]
             for user, *row in shown.itertuples(name=None)]  # fmt: skip
     title = f"{all_of(len(table))} hosts" if len(table) > 1 else "The host"
@@ -123,21 +125,21 @@ def _all(table: "pd.DataFrame", data: Data, advice: Advice) -> ReportTable:
 
 def user_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
     """What there is to say of one host; `source` names where the data come from."""
-    table = hosts(data)
+    table, moved = hosts(data), moves(data)
     [user] = table.index
-    advice = advise(data, table)
     coming = one_or_nothing("what is to come", lambda: capacity.expected_load(data))
     calm = all(finding.severity == "note" for finding in coming.findings)
+    advice = advise(data, table, moved, calm=calm)
     parts = [
         timeline.host_timeline(data),
         use.cpu_use(data),
-        one_or_nothing("what changed", lambda: changes.what_changed(data)),
+        one_or_nothing("what changed", lambda: changes.what_changed(data, moved)),
         timeline.host_load(data, table, advice),
         one_or_nothing("cores", lambda: capacity.core_balance(data, advice)),
         one_or_nothing("the hours of the week", lambda: patterns.hours_of_week(data)),
         one_or_nothing("anomalies", lambda: patterns.total_anomalies(data)),
         coming,
-        one_or_nothing("its size", lambda: capacity.host_size(data, advice, calm=calm)),
+        one_or_nothing("its size", lambda: capacity.host_size(data, advice)),
     ]
     return assembled(
         parts,
@@ -163,11 +165,11 @@ def _itself(data: Data) -> list[tuple[str, str]]:
 
 def fleet(source: "Source", question: ReportQuestion, *, made_ms: int, named: str) -> ReportDocument:
     """The report on all hosts of `source`, which is `named` so. Raises NothingThere, and what the source raises."""
-    data: Data = of_fleet(source, question)
+    data: Data = of_fleet(source, question, made_ms)
     return fleet_report(data, made_ms=made_ms, source=named)
 
 
 def user(source: "Source", user_id: str, question: ReportQuestion, *, made_ms: int, named: str) -> ReportDocument:
     """The report on one host. Raises NothingThere, and what the source raises."""
-    data: Data = of_user(source, user_id, question)
+    data: Data = of_user(source, user_id, question, made_ms)
     return user_report(data, made_ms=made_ms, source=named)

@@ -14,6 +14,7 @@ import msgspec
 
 from analytics.sources.service_api import ServiceError, UnreachableError, refusal, trust
 from contract.metrics import Statistic
+from contract.problems import decode_json
 from contract.report import Report
 from contract.retry import Backoff
 from contract.server_sent_events import EventStreamParser, EventTooLarge, ServerSentEvent
@@ -99,7 +100,7 @@ def _number(event_id: str) -> int:
 
 
 def _decoded(data: str) -> dict[str, Any]:
-    return msgspec.json.decode(data, type=dict[str, Any])
+    return decode_json(data.encode(), dict[str, Any])
 
 
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)

@@ -13,6 +13,7 @@ from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.progress import progress
 from analytics.sources.service_api import ServiceError
 from contract.metrics import NAMES
+from contract.problems import decode_json
 from contract.selectors import labels_text
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def read_values(body: bytes, metric: str, stat: str | None) -> pd.DataFrame:
         columns = {name: table.column(name).to_pandas() for name in table.column_names}
         time = pd.DatetimeIndex(columns.pop("date"), name="time").tz_convert("UTC").as_unit("ms")
     except (pa.ArrowException, KeyError) as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}. Is it Loadlens?") from error
     frame = pd.DataFrame({name: column.array for name, column in columns.items()}, index=time)
     named = NAMES.get(metric)
     frame.attrs["metric"] = metric
@@ -57,7 +58,7 @@ def read_table(body: bytes) -> pd.DataFrame:
             frame: pd.DataFrame = stream.read_all().to_pandas()
         return frame.set_index(pd.DatetimeIndex(frame.pop("date"), name="time").as_unit("ms"))
     except (pa.ArrowException, KeyError) as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}. Is it Loadlens?") from error
 
 
 def read_windows(parts: Iterator[bytes], what: str) -> pd.DataFrame:
@@ -68,7 +69,7 @@ def read_windows(parts: Iterator[bytes], what: str) -> pd.DataFrame:
             with progress(what, int(metadata.get("pieces", 1))) as step:
                 frame = frame_of(pa.Table.from_batches(_each(stream, step), stream.schema))
     except (pa.ArrowException, FrameError) as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}. Is it Loadlens?") from error
     if metadata.get("metric") in NAMES:
         return of_metric(frame, metadata["metric"])
     frame.attrs = {name: metadata[name] for name in ("metric", "unit") if name in metadata}
@@ -104,9 +105,9 @@ class _Stream(io.RawIOBase):
 def read_records(body: bytes, member: str, columns: Sequence[str]) -> pd.DataFrame:
     """The frame of a JSON object whose `member` is an array of objects: a row each, its `columns` first."""
     try:
-        records = msgspec.json.decode(msgspec.json.decode(body, type=dict[str, msgspec.Raw])[member], type=_RECORDS)
+        records = decode_json(decode_json(body, dict[str, msgspec.Raw])[member], _RECORDS)
     except (msgspec.DecodeError, KeyError) as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}. Is it Loadlens?") from error
     more = {name: None for record in records for name in record if name not in columns}
     return pd.DataFrame.from_records(records, columns=[*columns, *more])
 
@@ -114,9 +115,9 @@ def read_records(body: bytes, member: str, columns: Sequence[str]) -> pd.DataFra
 def next_page(body: bytes) -> str | None:
     """The `after` of the page behind a page of a list; None at its end, and for services that know of no pages."""
     try:
-        return msgspec.json.decode(body, type=_Page).next
+        return decode_json(body, _Page).next
     except msgspec.DecodeError as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}. Is it Loadlens?") from error
 
 
 def read_hosts(body: bytes) -> tuple[pd.DataFrame, str | None]:
@@ -127,7 +128,7 @@ def read_hosts(body: bytes) -> tuple[pd.DataFrame, str | None]:
         columns = {name: table[name].to_pandas() for name in _HOSTS if name not in ("states", "labels")}
         states, labels = table["states"].to_pylist(), table["labels"].to_pylist()
     except (pa.ArrowException, KeyError) as error:
-        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}. Is it Loadlens?") from error
     columns["states"] = [" ".join(of_one) for of_one in states]
     columns["labels"] = [labels_text(dict(of_one)) for of_one in labels]
     cores = columns["cores"].astype("Int64")

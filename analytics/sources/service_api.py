@@ -80,7 +80,9 @@ class ApiResponse:
         try:
             return decode_json(self.body, kind)
         except msgspec.DecodeError as error:
-            raise ServiceError(f"expected JSON from the service, got what cannot be read: {error}") from error
+            raise ServiceError(
+                f"expected JSON from the service, got what cannot be read: {error}. Is it Loadlens?"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 
 from contract import times
 from contract.metrics import NAMES
+from contract.problems import decode_json
 from contract.service_address import ServiceAddress
 from contract.settings import load
 from contract.times import DAY_MS, parse_duration
@@ -136,7 +137,7 @@ class Export:
     def _exported(self, folder: str) -> Exported:
         try:
             with self._files.open(posixpath.join(folder, "exported.json"), "rb") as file:
-                found = msgspec.json.decode(file.read(), type=Exported)
+                found = decode_json(file.read(), Exported)
         except FileNotFoundError:
             return Exported(self._rate, self._parts)
         except msgspec.MsgspecError as error:

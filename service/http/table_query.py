@@ -251,7 +251,7 @@ def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] |
 def _highest(
     store: Store, query: TableQuery, level: Level, users: frozenset[str] | None, frame: pd.DataFrame
 ) -> pd.DataFrame:
-    """The rows of the groups whose first column is highest over the whole range."""
+    """The rows of the groups whose first column is highest over the whole range, the highest first."""
     assert query.top is not None
     first = query.columns[0]
     over_all = TableQuery(
@@ -262,7 +262,9 @@ def _highest(
     whole = _part(store, over_all, level, users).frame
     names = [name for name in ("group", "device") if name in frame]
     kept = pd.MultiIndex.from_frame(whole.nlargest(query.top, first.name)[names])
-    return frame[pd.MultiIndex.from_frame(frame[names]).isin(kept)].reset_index(drop=True)
+    rank = kept.get_indexer(pd.MultiIndex.from_frame(frame[names]))
+    ranked = frame.assign(rank=rank)[rank >= 0].sort_values("rank", kind="stable")
+    return ranked.drop(columns="rank").reset_index(drop=True)
 
 
 def _source_of(column: Column) -> tuple[Quantity, bool]:

@@ -21,7 +21,7 @@ def test_a_document_is_decoded_as_the_type_that_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "words"), [(b'"a\xff"', "0xff"), (b'{"\xe9":1}', "0xe9"), (DEEP, "too deeply"), (b"{", "truncated")]
+    ("body", "words"), [(b'"a\xff"', "0xff"), (b'{"\xe9":1}', "0xe9"), (DEEP, "too deeply"), (b"{", "breaks off")]
 )
 @pytest.mark.parametrize("kind", [Any, dict[str, Any] | list[Any] | str])
 def test_what_is_no_json_raises_one_kind_of_error(body: bytes, words: str, kind: Any) -> None:
@@ -69,3 +69,17 @@ def test_where_only_some_values_are_right_they_are_said(document: object, pointe
         msgspec.convert(document, Choice)
     assert problem_of(raised.value, Choice) == Problem(pointer, detail)
     assert problem_of(raised.value).pointer == pointer
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "expected JSON, got nothing"), (b" \n", "expected JSON, got nothing"),
+        (b'{"a":', "expected JSON to its end, got a part of it: it breaks off after 5 bytes"),
+        (b"{", "it breaks off after 1 byte$"),
+    ],
+)  # fmt: skip
+def test_json_that_is_not_whole_is_told_in_words_that_help(body: bytes, words: str) -> None:
+    for decode in (decode_json, decode_report):
+        with pytest.raises(msgspec.DecodeError, match=words):
+            decode(body)

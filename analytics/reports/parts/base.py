@@ -114,6 +114,17 @@ def steady_total(data: Data) -> tuple[pd.DataFrame, int, str, list[str]]:
     return total, data.rate_ms, f"the mean of the {hosts:,} hosts seen throughout", []
 
 
+_SILENT_BUCKETS: Final = 3
+_SILENT_MS: Final = 300_000
+
+
+def silent_before_ms(data: Data, end_ms: int) -> int:
+    """A host whose last bucket begins before this moment is silent at `end_ms`: for three buckets, and five minutes at
+    least. Of such a host nothing is said but that it is.
+    """
+    return end_ms - max(_SILENT_BUCKETS * data.rate_ms, _SILENT_MS) - data.rate_ms
+
+
 def subject(data: Data) -> str:
     """What the report is on, at the beginning of a sentence."""
     return "The fleet" if data.is_fleet else "The host"

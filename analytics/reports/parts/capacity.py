@@ -46,8 +46,10 @@ def fleet_sizes(data: Data, hosts: pd.DataFrame, advice: Advice) -> Part:
         _sizes_table("sizes-table", f"Who needs more, and who could do with less, in {advice.relation}",
                      ordered.head(SHOWN)),
     ]  # fmt: skip
-    few = advice.judged - len(sized)
-    caveats = [f"{plural(few, 'host')} seen on fewer than {advice.least_days} days got no size."] if few else []
+    changed = len(advice.who("changed"))
+    few = advice.judged - len(sized) - changed
+    caveats = [f"{plural(few, 'host')} seen on fewer than {advice.least_days} days got no size."] if few > 0 else []
+    caveats += [f"{plural(changed, 'host')} whose load has changed got no size."] if changed else []
     found = [*_too_small(larger, advice, data), *_too_big(smaller, len(idle), float(sized["now"].sum()), advice)]
     return Part(Section("sizes", "What it needs", parts=parts), found, [*_relative(advice), *caveats])
 
@@ -133,7 +135,10 @@ def fleet_pairs(data: Data, advice: Advice) -> Part:
     if data.rate_ms > HOUR_MS:
         raise TooFewData("what is looked at is coarser than an hour")
     windows = data.windows.assign(user=data.windows["user"].astype(str))
-    windows = windows[windows["user"].isin(advice.sizes.index)]
+    # Whoever is too small has nothing to share.
+    windows = windows[windows["user"].isin(advice.sizes.index.difference(advice.who("hot")))]
+    if windows.empty:
+        return Part()
     if advice.in_cores:
         pairs = fit_together(windows, advice.sizes["now"], data.target, tz=data.tz)
     else:
@@ -180,8 +185,8 @@ def _part_of_day(hour: Any, tz: str) -> str:
     return f"{int(hour):02}:00 to {int(hour) + 24 // WINDOWS:02}:00 {tz}"
 
 
-def host_size(data: Data, advice: Advice, *, calm: bool) -> Part:
-    """How large the host should be; `calm`: it is expected to stay below the target. Raises TooFewData."""
+def host_size(data: Data, advice: Advice) -> Part:
+    """How large the host should be. Raises TooFewData."""
     sized = advice.check_sizes()
     [host] = sized.to_dict("records")
     now, needed = float(host["now"]), float(host["needed"])
@@ -196,11 +201,11 @@ def host_size(data: Data, advice: Advice, *, calm: bool) -> Part:
         ),
         _sizes_table("sizes-table", f"Its size, in {advice.relation}", sized),
     ]
-    return Part(Section("sizes", "What it needs", parts=parts), _host_size(host, advice, data, calm=calm),
+    return Part(Section("sizes", "What it needs", parts=parts), _host_size(host, advice, data),
                 _relative(advice))  # fmt: skip
 
 
-def _host_size(host: Mapping[Hashable, Any], advice: Advice, data: Data, *, calm: bool) -> list[Finding]:
+def _host_size(host: Mapping[Hashable, Any], advice: Advice, data: Data) -> list[Finding]:
     """One host is told one thing: an idle one not to shrink, one whose load may grow not either."""
     [kind] = advice.kinds
     saved = float(host["saved"])
@@ -213,7 +218,7 @@ def _host_size(host: Mapping[Hashable, Any], advice: Advice, data: Data, *, calm
     share = percent(saved / float(host["now"]))
     sentence = f"The host is larger than needed, by {advice.amount(saved)} ({share})"
     numbers = {"machines": 1, "saved": saved}
-    if not calm:
+    if not advice.calm:
         return [Finding("note", "size", f"{sentence}, as long as its load stays as it was.", numbers=numbers)]
     return [Finding("watch", "size", f"{sentence}.", "Make it smaller.", numbers)]
 
@@ -312,13 +317,14 @@ def _forecast_finding(data: Data, what: str, horizon_ms: int, low: float, high: 
     numbers = {"horizon_days": horizon_ms / DAY_MS, "lower_80": low, "upper_80": high, "highest_mean": height}
     who = f"{what[0].upper()}{what[1:]}"
     within = f"in the {each(horizon_ms)} to come"
+    mean = f"in the mean of each {each(_step_ms(data))}"
     if height >= data.target:
         sentence = f"{who} is expected to reach {percent(height)} {within}: more than {level(data.target)}."
         return Finding("act", "forecast", sentence, "Add capacity, or move work, before then.", numbers)
     if high >= data.target:
         sentence = f"{who} may reach the target of {level(data.target)} {within}: up to {percent(high)} is likely."
         return Finding("watch", "forecast", sentence, "Have capacity ready.", numbers)
-    sentence = f"{who} is expected to stay below {percent(high)} {within}: each value with 9 chances in 10."
+    sentence = f"{who} is expected to stay below {percent(high)} {mean} {within}: with 9 chances in 10 for each."
     return Finding("note", "forecast", sentence, numbers=numbers)
 
 

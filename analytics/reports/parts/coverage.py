@@ -5,21 +5,25 @@ import pandas as pd
 
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, ReportColumn, ReportTable
+from analytics.reports.parts.base import silent_before_ms
 from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, span
 
 _MAX_GAPS = 6
-_SILENT_BUCKETS = 3
 _EXACT = 1e-9
 
 
 def facts(data: Data, hosts: pd.DataFrame) -> list[tuple[str, str]]:
     """Of what, how much and how fine the data are."""
     first, last = _ends(data.total)
-    buckets = (data.end_ms - data.start_ms) / data.rate_ms
+    # A bucket that the range begins or ends in counts as one.
+    buckets = -(-data.end_ms // data.rate_ms) - data.start_ms // data.rate_ms
     whose = "all hosts'" if data.is_fleet else "its"
     told = [
         ("Range", f"{moment(data.start_ms)} to {moment(data.end_ms)} ({span(data.end_ms - data.start_ms)})"),
-        ("First and last data", f"{moment(first)}, {moment(last + data.total_rate_ms)}"),
+        (
+            "First and last data",
+            f"{moment(max(first, data.start_ms))}, {moment(min(last + data.total_rate_ms, data.end_ms))}",
+        ),
         *([("Hosts", f"{len(hosts):,}")] if data.is_fleet else []),
         (
             "Samples",
@@ -83,8 +87,7 @@ def _points(share: float) -> str:
 def findings(data: Data, hosts: pd.DataFrame) -> list[Finding]:
     """Who is not one host, who has fallen silent, and how much is missing."""
     told = _shared_ids(data)
-    late = data.end_ms - _SILENT_BUCKETS * data.rate_ms - data.rate_ms
-    silent = hosts[hosts["last"] < late].sort_values("last")
+    silent = hosts[hosts["last"] < silent_before_ms(data, data.end_ms)].sort_values("last")
     if len(silent):
         verb = "is" if len(silent) == 1 else "are"
         told.append(
@@ -124,13 +127,13 @@ def _shared_ids(data: Data) -> list[Finding]:
         return []
     names = [str(user) for user in shared.index]
     windows = int(shared["shared_windows"].sum())
+    overlap = f"{plural(windows, 'window')} {'overlaps' if windows == 1 else 'overlap'} others"
     subject = f"{listed(names)} is" if len(names) == 1 else f"{len(names):,} hosts ({listed(names)}) are each"
     return [
         Finding(
             "act",
             "identity",
-            f"{subject} more than one host: {plural(windows, 'window')} overlap others of the same id. "
-            "Their numbers are mixed.",
+            f"{subject} more than one host: {overlap} of the same id. Their numbers are mixed.",
             "Give each host a --user-id of its own.",
             {"machines": len(names), "names": names, "windows": windows},
             _shared_table(shared) if len(names) > 1 else None,
@@ -140,7 +143,7 @@ def _shared_ids(data: Data) -> list[Finding]:
 
 def _silent_table(silent: pd.DataFrame, data: Data) -> ReportTable:
     columns = [ReportColumn("host", "user"), ReportColumn("last data", "time"), ReportColumn("mean", "share")]
-    rows: list[list[Cell]] = [[str(user), int(last) + data.rate_ms, float(mean)]
+    rows: list[list[Cell]] = [[str(user), min(int(last) + data.rate_ms, data.end_ms), float(mean)]
             for user, last, mean in silent[["last", "mean"]].itertuples(name=None)]  # fmt: skip
     return ReportTable("all-silent", f"{all_of(len(silent))} silent hosts", columns, rows)
 

@@ -1,25 +1,19 @@
 """How the load went, who carried it when, and who is hot or idle."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analytics import figures
-from analytics.frames.frame import TooFewData
 from analytics.methods.load_distribution import load_duration_curve
 from analytics.methods.trends import fleet_trend
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Numbers, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.advice import IDLE, Advice
-from analytics.reports.parts.base import SHOWN, Part, attended_total, has_day, in_ms, same_hosts
+from analytics.reports.parts.advice import IDLE, RARELY, Advice
+from analytics.reports.parts.base import SHOWN, Part, attended_total, in_ms
 from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, them
 
-if TYPE_CHECKING:
-    from analytics.methods.trends import Slope
-
-
-_CHANCE, _SLOW = 0.05, 0.01
 _BUSIEST = 0.1
 """The busiest of the hosts whose share of the work is told."""
 _MAX_ANNOTATIONS = 100
@@ -46,10 +40,7 @@ def fleet_timeline(data: Data, hosts: pd.DataFrame) -> Part:
     if len(hosts) > 1:
         parts.append(_heat_map(data, hosts))
     parts += _mark_annotations(data, picture, trend.frame.index)
-    slope, caveats = _same_hosts_trend(data) if has_day(data) else ([], [])
-    return Part(
-        Section("course", "How the load went", parts=parts), [_level_finding(data, mean, hosts), *slope], caveats
-    )
+    return Part(Section("course", "How the load went", parts=parts), [_level_finding(data, mean, hosts)])
 
 
 def _bands(hosts: int) -> tuple[tuple[float, ...], _Bands, str]:
@@ -117,35 +108,6 @@ def _mark_annotations(data: Data, picture: Picture, index: "pd.Index[Any]") -> l
     if len(shown) < len(within):
         title += f", the newest {len(shown)}"
     return [ReportTable("annotations-table", title, columns, rows, note="Marked in the figure of the mean.")]
-
-
-def _same_hosts_trend(data: Data) -> tuple[list[Finding], list[str]]:
-    """Where the fleet goes, by the hosts that were there throughout; and what limits that."""
-    try:
-        windows, hosts = same_hosts(data)
-    except TooFewData as error:
-        return [], [f"No trend is told: {error}."]
-    slope = fleet_trend(windows, data.rate, quantiles=(0.5,)).slope
-    whose = f"mean of the {hosts:,} hosts that were seen throughout" if hosts < len(data.samples) else "mean"
-    return _trend_findings(slope, f"The fleet's {whose}"), []
-
-
-def _trend_findings(slope: "Slope", subject: str) -> list[Finding]:
-    """Where the fleet goes; nothing where that cannot be told from chance, or is too slow to matter."""
-    if slope.p_value > _CHANCE or abs(slope.per_week) < _SLOW:
-        return []
-    way = "rises" if slope.per_week > 0 else "falls"
-    low, high = sorted([abs(slope.lower), abs(slope.upper)])
-    return [
-        Finding(
-            "watch",
-            "trend",
-            f"{subject} {way} by {abs(slope.per_week) * 100:.1f} points a week "
-            f"({level(slope.confidence)} interval: {low * 100:.1f} to {high * 100:.1f}).",
-            "“What is to come” says whether that goes on." if slope.per_week > 0 else "",
-            {"per_week": slope.per_week, "lower": slope.lower, "upper": slope.upper, "p_value": slope.p_value},
-        )
-    ]
 
 
 def _heat_map(data: Data, hosts: pd.DataFrame) -> Picture:
@@ -229,9 +191,13 @@ def fleet_load(data: Data, hosts: pd.DataFrame, advice: Advice) -> Part:
             parts.append(_load_table(name, many, chosen.head(SHOWN), data))
     intro = (
         f"Hot: more than 5 of 100 samples are above {level(data.target)} for sure. Idle: 95 of 100 samples are below "
-        f"{level(IDLE)}. Where the size of a host can be told, what it has now decides whether it is hot."
+        f"{level(IDLE)}. Where the size of a host can be told, what it has now decides whether it is hot. Of a host "
+        "that has moved away from that since, nothing is advised."
     )
-    findings = [*_hot_findings(data, hot, advice), *_idle_findings(data, idle)] if advice.judged else []
+    findings = []
+    if advice.judged:
+        changed = _changed_findings(data, hosts, advice)
+        findings = [*_hot_findings(data, hosts, hot, advice), *_idle_findings(data, idle), *changed]
     return Part(Section("load", "Who is hot, who is idle", intro, parts), findings, advice.caveats)
 
 
@@ -251,9 +217,18 @@ def host_load(data: Data, hosts: pd.DataFrame, advice: Advice) -> Part:
     if not advice.judged:
         finding = Finding("note", "load", "The host was seen too briefly to call it hot or idle.", numbers=numbers)
     elif kind == "hot":
+        often = f"{percent(above)} of its time above {level(data.target)}"
+        if float(host["surely_above"]) <= RARELY:
+            often = f"too small for what it does, {often}"
         finding = Finding(
-            "act", "hot", f"The host is hot: {percent(above)} of its time above {level(data.target)}.",
+            "act", "hot", f"The host is hot: {often}.",
             "Move work away from it, or give it more CPU.", numbers,
+        )  # fmt: skip
+    elif kind == "changed":
+        was, way = ("hot", "fallen") if len(advice.fallen) else ("idle or too large", "risen")
+        finding = Finding(
+            "watch", "load", f"The host was {was}, and has {way} since: {percent(above)} of its time in the whole "
+            f"range was above {level(data.target)}.", "Look again when it is seen what stays.", numbers,
         )  # fmt: skip
     elif kind == "idle":
         finding = Finding(
@@ -265,23 +240,66 @@ def host_load(data: Data, hosts: pd.DataFrame, advice: Advice) -> Part:
     return Part(section, [finding])
 
 
-def _hot_findings(data: Data, hot: pd.DataFrame, advice: Advice) -> list[Finding]:
+def _hot_findings(data: Data, hosts: pd.DataFrame, hot: pd.DataFrame, advice: Advice) -> list[Finding]:
     height = level(data.target)
     if hot.empty:
-        return [Finding("note", "hot", f"No host is hot: none has more than 5 of 100 samples above {height}.")]
+        return [Finding("note", "hot", f"No host is hot: {_why_not_hot(hosts, advice, height)}.")]
     names = [*map(str, hot.index)]
     sized = len(advice.sized("hot"))
     where = "" if not sized else f"; “What it needs” says how much{'' if sized == len(hot) else f' for {sized:,}'}"
+    often = f"above {height} for more than 5 % of the time"
+    if not (hot["surely_above"] > RARELY).all():
+        often = f"{often}, or too small for what {'it does' if len(hot) == 1 else 'they do'}"
     return [
         Finding(
             "act",
             "hot",
-            f"{plural(len(hot), 'host')} {'is' if len(hot) == 1 else 'are'} hot, above {height} for more than 5 % "
-            f"of the time: {listed(names)}.",
+            f"{plural(len(hot), 'host')} {'is' if len(hot) == 1 else 'are'} hot, {often}: {listed(names)}.",
             f"Move work away from {them(len(hot))}, or give {them(len(hot))} more CPU{where}.",
             {"machines": len(hot), "target": data.target, "names": names},
             _load_table("all-hot", f"{all_of(len(hot))} hot hosts", hot, data) if len(hot) > 1 else None,
         )
+    ]
+
+
+def _why_not_hot(hosts: pd.DataFrame, advice: Advice, height: str) -> str:
+    """Why nobody is hot, though some may have been above the target for long."""
+    above = hosts.index[hosts["surely_above"] > RARELY]
+    if above.empty:
+        return f"none has more than 5 of 100 samples above {height}"
+    reasons = [
+        (len(above.intersection(advice.fallen)), "has fallen since", "have fallen since"),
+        (len(above.intersection(advice.unheard)), "is silent, or was hardly seen", "are silent, or were hardly seen"),
+    ]
+    rest = len(above) - sum(number for number, *_ in reasons)
+    reasons.append((rest, "has the size that it needs now", "have the size that they need now"))
+    told = [(number, one if number == 1 else many) for number, one, many in reasons if number]
+    if len(told) == 1:
+        who = "the one" if len(above) == 1 else f"all {len(above):,}"
+        return f"{who} with more than 5 of 100 samples above {height} {told[0][1]}"
+    parts = ", ".join(f"{number:,} {words}" for number, words in told)
+    return f"of {len(above):,} with more than 5 of 100 samples above {height} {parts}"
+
+
+def _changed_findings(data: Data, hosts: pd.DataFrame, advice: Advice) -> list[Finding]:
+    """Who was something in the range that it is not any more."""
+    return [
+        Finding(
+            "watch",
+            "load",
+            f"{plural(len(who), 'host')} {'was' if len(who) == 1 else 'were'} {what}, and "
+            f"{'has' if len(who) == 1 else 'have'} {way} since: {listed([*map(str, who)])}.",
+            action.format(them(len(who))),
+            {"machines": len(who), "names": [*map(str, who)]},
+            _load_table(f"all-{way}", f"{all_of(len(who))} hosts that were {what}", hosts.loc[who], data)
+            if len(who) > 1
+            else None,
+        )
+        for who, what, way, action in (
+            (advice.fallen, "hot", "fallen", "Nothing is to be done for {} while that stays so."),
+            (advice.risen, "idle or too large", "risen", "Leave {} the size until it is seen what stays."),
+        )
+        if len(who)
     ]
 
 

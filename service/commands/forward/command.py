@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from analytics.sources.live import Event, LostEvent, ReportEvent, Stream, stream
 from analytics.sources.service_api import ServiceError
 from contract.logs import configure
+from contract.problems import decode_json
 from contract.service_address import ServiceAddress, check_service_url
 from contract.settings import load
 from contract.times import now_ms
@@ -225,7 +226,7 @@ def main(argv: Sequence[str]) -> int:
 def begin(settings: ForwardSettings) -> int | None:
     """Behind which report to begin; None for what comes next. Raises CheckpointError."""
     try:
-        kept = msgspec.json.decode(settings.checkpoint.read_bytes(), type=ForwardCheckpoint)
+        kept = decode_json(settings.checkpoint.read_bytes(), ForwardCheckpoint)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
