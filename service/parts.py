@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("loadlens.service")
 _SCHEDULED_MS = 3_600_000
 """Longer than a report of a schedule waits for its turn and is made."""
+_CATCHES_UP_S = 5.0
+"""Of a cluster: a process that follows its log comes to what others know already within some milliseconds."""
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 """Bounds of what the live stream holds for consumers in memory."""
 
@@ -103,7 +105,11 @@ class Service:
         self.versions = RangeVersions(self.store)
         self.requests = RequestLog(settings.requests_logged)
         live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
-        limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
+        limits = BrokerLimits(
+            consumers=settings.stream_consumers,
+            live_bytes=live_bytes,
+            catches_up_s=0.0 if self.member is None else _CATCHES_UP_S,
+        )
         self.broker = Broker(self.journal, limits)
         self.ingest = self._new_ingest()
         self.admission = Admission(self.store, settings.max_users, settings.max_series)

@@ -7,6 +7,7 @@ journal keeps is told what it missed. So nobody can hold up ingest.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from service.stream.channels import BATCH_BYTES, Channel, EventBatch, Routes, St
 from service.stream.subscription import Subscription
 
 _MAX_REST_S = 0.1
+_LOOK_S = 0.02
 _Commit = tuple[int, Sequence[bytes], Sequence[Report]]
 """The offset of the last report of a commit, and its reports as text and decoded."""
 
@@ -51,6 +53,8 @@ class BrokerLimits:
     """About so many bytes of events are handed out at once."""
     page_bytes: int = PAGE_BYTES
     """So much of the journal is read at once for those who are behind."""
+    catches_up_s: float = 0.0
+    """So long is waited for reports that other processes which read the same log have told of already."""
 
 
 class PastEvents(NamedTuple):
@@ -195,6 +199,13 @@ class Broker:
         if not channel.waiting:
             del self._channels[channel.subscription, channel.stream_format]
             self._routes.remove(channel)
+
+    async def catch_up(self, offset: int) -> None:
+        """Wait until this process has come to an offset, as far as that is to be waited for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.catches_up_s):
+                while self.routed < offset and not self.closing:  # noqa: ASYNC110 - seldom, and over soon
+                    await asyncio.sleep(_LOOK_S)
 
     async def read(self, channel: Channel, after: int) -> PastEvents:
         """What a channel selects of the reports behind `after`, from the journal: a page of them at most."""

@@ -34,6 +34,8 @@ class StreamConsumer:
         """What it gets, encoded, until the service stops."""
         broker, channel = self._broker, self._channel
         if self._cursor > broker.routed:
+            await broker.catch_up(self._cursor)
+        if self._cursor > broker.routed:
             # Offsets that were never given out here: the data directory is another, or older.
             last, self._cursor = self._cursor, broker.routed
             yield channel.notice("gap", broker.routed, broker.routed + 1, last)

@@ -234,6 +234,40 @@ def test_more_consumers_than_allowed_are_refused(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("catches_up_s", [0.0, 60.0])
+def test_who_comes_back_to_a_process_that_is_behind_is_told_of_each_report_once(
+    tmp_path: Path, catches_up_s: float
+) -> None:
+    """Of two that read the same log, which the client cannot tell apart."""
+
+    async def run() -> list[dict[str, object]]:
+        limits = BrokerLimits(consumers=20, live_bytes=1 << 20, heartbeat_s=0.01, catches_up_s=catches_up_s)
+        world = World(tmp_path / "journal", 1 << 20, limits)
+        world.report(random.Random(1), 3)
+        consumer = StreamConsumer(world.broker, Subscription(), "lines", 5)
+        chunks = consumer.chunks()
+        first = asyncio.ensure_future(anext(chunks))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        world.report(random.Random(1), 4)
+        found: list[dict[str, object]] = []
+        async with asyncio.timeout(60):
+            found += map(msgspec.json.decode, (await first).splitlines())
+            while found[-1]["id"] != 7:
+                found += map(msgspec.json.decode, (await anext(chunks)).splitlines())
+        consumer.leave()
+        await chunks.aclose()
+        world.broker.close()
+        world.broker.end()
+        world.journal.close()
+        return found
+
+    found = asyncio.run(run())
+    told = [one["id"] for one in found if "report" in one]
+    assert told == ([6, 7] if catches_up_s else [4, 5, 6, 7])
+    assert any(one.get("event") == "gap" for one in found) == (not catches_up_s), "where nobody else is, 5 never was"
+
+
 def test_what_is_on_its_way_when_the_last_consumer_leaves_is_not_lost_to_the_next(tmp_path: Path) -> None:
     async def run() -> None:
         world = World(tmp_path / "journal", 1 << 20)
