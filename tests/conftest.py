@@ -85,6 +85,7 @@ _LONGEST = tuple(
         "service/http/test_openapi.py::test_answers_are_what_the_document_says_they_are",
         "analytics/commands/test_importing.py::test_a_service_that_is_not_there_is_said",
         "service/commands/copy/test_copy_influx.py",
+        "service/dashboard/test_every_view.py",
         "service/dashboard/test_other_views.py",
         _FILLED,
         "service/dashboard/test_fleet_view.py",
