@@ -57,8 +57,8 @@ from analytics.frames.columns import NUMBERS, Windows
 from analytics.frames.kernel import Histograms, Ints, merge_histograms
 from analytics.frames.labels import GROUPS, LABELS, factorize_labels, taken
 from analytics.frames.packing import pack, unpack
-from analytics.frames.standins import standins
-from contract.histogram import LINEAR, Bins
+from analytics.frames.standins import bin_indices, standins
+from contract.histogram import LINEAR, LOGARITHMIC, Bins
 from contract.metrics import NAMES, Quantity
 
 # Known by these names to all that take and give frames.
@@ -140,11 +140,14 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
     return Windows(series=series, time=moments_of(frame).asi8, **columns, histograms=stored), labels
 
 
-def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str = "cpuLoadAvg") -> pd.DataFrame:
+def frame_of_values(
+    values: pd.DataFrame, *, value: str = "value", metric: str = "cpuLoadAvg", histograms: bool = True
+) -> pd.DataFrame:
     """The frame of windows of plain measurements: a window of one sample for each, which is exactly its value.
 
     `values` has the index `time` (with a time zone), the column named by `value`, in the unit of the metric, and,
-    where there are several users, `user`; rows without a value are left out. Raises FrameError for another index,
+    where there are several users, `user`; rows without a value are left out. Without `histograms` the frame has none:
+    its resampled windows are the same but for their quantiles. Raises FrameError for another index,
     for hosts that are named in another column, for an unknown metric, and for values outside the metric's range:
     [0, 1] for shares, otherwise at least 0.
     """
@@ -156,10 +159,12 @@ def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str =
     refuse(np.isinf(numbers), values[value], "expected finite numbers")
     check_range(numbers, value, quantity)
     ones, zeros = np.ones(len(numbers), np.int64), np.zeros(len(numbers))
-    _, _, histograms = standins(numbers, zeros, ones, quantity.bounded)
     columns: dict[str, Any] = {"user": pd.Categorical(values["user"])} if "user" in values else {}
     columns |= {"count": ones, "mean": numbers, "var": zeros, "min": numbers, "max": numbers.copy()}
-    columns |= {"approximated": np.zeros(len(numbers), np.int64), "histogram": packed(histograms, len(numbers))}
+    columns |= {"approximated": np.zeros(len(numbers), np.int64)}
+    if histograms:
+        bins = bin_indices(numbers, LINEAR if quantity.bounded else LOGARITHMIC)
+        columns["histogram"] = packed(Histograms(np.arange(len(numbers)), bins, ones), len(numbers))
     index = pd.DatetimeIndex(values.index, name="time").tz_convert("UTC").as_unit("ms")
     return of_metric(pd.DataFrame(columns, index=index), metric)
 

@@ -110,6 +110,7 @@ class Files(WindowedSource):
 
     def _windows(self, asked: Asked) -> Found:
         files = self._of(asked.quantity)
+        _check_parts(files, asked)
         if (
             asked.rate_ms is not None
             and all(file.has_windows for file in files)
@@ -125,7 +126,7 @@ class Files(WindowedSource):
                     _check_shares(table, file)
                     windows.append(table)
                 else:
-                    parts.append(_measured(table, file))
+                    parts.append(_measured(table, file, histograms=asked.histograms))
                 step()
         if windows:
             # Nothing else may hold the tables, so that each column is let go of when it was copied.
@@ -245,7 +246,7 @@ def _check_shares(table: pa.Table, file: FoundFile) -> None:
             )
 
 
-def _measured(table: pa.Table, file: FoundFile) -> pd.DataFrame:
+def _measured(table: pa.Table, file: FoundFile, *, histograms: bool) -> pd.DataFrame:
     value = str(file.column((*SHARES, *PERCENTS)))
     numbers = table[value].cast(pa.float64()).to_numpy()
     values = pd.DataFrame({value: numbers / 100 if value in PERCENTS else numbers})
@@ -253,7 +254,7 @@ def _measured(table: pa.Table, file: FoundFile) -> pd.DataFrame:
         values["user"] = in_order(table["user"].unify_dictionaries().to_pandas().astype("category").array)
     values.index = pd.DatetimeIndex(table["time"].to_pandas(), name="time")
     try:
-        return frame_of_values(values, value=value, metric=file.metric)
+        return frame_of_values(values, value=value, metric=file.metric, histograms=histograms)
     except FrameError as error:
         raise FrameError(f"{file.path}: {error}") from None
 
@@ -277,16 +278,22 @@ def _of_parts(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:
     return _of_part(_of_part(frame, "core", asked.core), "device", asked.device)
 
 
-def _of_part(frame: pd.DataFrame, name: Literal["core", "device"], wanted: int | str | None) -> pd.DataFrame:
-    """The rows of the host, of one core or device, or with `each` all."""
-    if name not in frame:
+def _check_parts(files: Sequence[FoundFile], asked: Asked) -> None:
+    """Raise LookupError, before anything is read, for cores or devices of files that name none."""
+    for name, wanted in (("core", asked.core), ("device", asked.device)):
+        if wanted is None or any(file.has_windows and name in file.schema.names for file in files):
+            continue
         if wanted == "each":
             raise LookupError(f"these files name no {name}s")
-        if wanted is not None:
-            raise LookupError(f"{name} {wanted} is not in these files: they name no {name}s")
-        return frame
+        raise LookupError(f"{name} {wanted} is not in these files: they name no {name}s")
+
+
+def _of_part(frame: pd.DataFrame, name: Literal["core", "device"], wanted: int | str | None) -> pd.DataFrame:
+    """The rows of the host, of one core or device, or with `each` all."""
     if wanted == "each":
         return frame
+    if name not in frame:
+        return frame if wanted is None else frame.iloc[:0]
     if wanted is None:
         return frame[frame[name].isna()].drop(columns=name)
     return frame[(frame[name] == wanted).fillna(False)]

@@ -125,9 +125,7 @@ class WindowedSource(ABC):
             frame, merged = frame.drop(columns="user"), False
         elif by is not None and "user" not in frame:
             raise FrameError("no users are named here; a column user or user_id would be right")
-        if top is not None and stat is not None:
-            frame = highest(frame, top, stat)
-        return _answer(Found(frame, merged), metric, rate, stat, by)
+        return _answer(Found(frame, merged), metric, rate, stat, by, top)
 
     def _cores(self, start: Moment | None, end: Moment | None, rate: str) -> pd.DataFrame | None:
         """The windows of single cores of all users; None where there are none."""
@@ -202,10 +200,14 @@ def _asked(
     )
 
 
-def _answer(found: Found, metric: str, rate: str, stat: Statistic | None, by: Grouping | None = None) -> pd.DataFrame:
+def _answer(
+    found: Found, metric: str, rate: str, stat: Statistic | None, by: Grouping | None = None, top: int | None = None
+) -> pd.DataFrame:
     frame = of_metric(found.frame, metric)
     if rate == "raw" and stat is None:
         return frame
     if not found.merged:
         frame = resample(frame, RAW_MS if rate == "raw" else rate)
-    return frame if stat is None else of_groups(values_of(frame, stat), by)
+    if stat is None:
+        return frame
+    return of_groups(values_of(frame if top is None else highest(frame, top, stat), stat), by)

@@ -48,6 +48,13 @@ def clean_environment(**variables: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")} | variables
 
 
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class RunningService:
     """`python -m service` with its data in a folder, ready for requests."""
 
@@ -117,9 +124,11 @@ class RunningService:
         return self.process.wait(_DEADLINE_S)
 
     def kill(self) -> None:
-        """SIGKILL to it and to all that it started."""
+        """SIGKILL to it and to all that it started, of which none holds the port any more then."""
         if self.process.poll() is None:
+            started = psutil.Process(self.process.pid).children(recursive=True)
             os.killpg(self.process.pid, signal.SIGKILL)
+            wait_until(lambda: not any(map(_runs, started)), "the end of its processes")
         self.process.wait(_DEADLINE_S)
 
     def __enter__(self) -> Self:
