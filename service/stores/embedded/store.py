@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from service.stores import dump, engine, process_use, use_tables
+    from service.stores import dump, process_use, selection, use_tables
     from service.stores.embedded import dump as own_dump
     from service.stores.embedded import ends, merging, reading
     from service.stores.embedded import segments as files
     from service.stores.process_use import UseAnswer, UseDump, UseQuestion
 else:
     duckdb, np, pa = later("duckdb"), later("numpy"), later("pyarrow")
-    dump, engine = later("service.stores.dump"), later("service.stores.engine")
+    dump, selection = later("service.stores.dump"), later("service.stores.selection")
     process_use, use_tables = later("service.stores.process_use"), later("service.stores.use_tables")
     own_dump, ends = later("service.stores.embedded.dump"), later("service.stores.embedded.ends")
     merging = later("service.stores.embedded.merging")
@@ -196,7 +196,7 @@ class EmbeddedStore(KnownUsers):
 
     def answer(self, question: Question) -> pd.DataFrame:
         """The windows that a question asks for."""
-        chosen = engine.select(self._index, question)
+        chosen = selection.select(self._index, question)
         cuts = chosen.cuts(self._retention, times.now_ms())
 
         def read_all(view: StoreVersion) -> pd.DataFrame:
