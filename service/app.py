@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("loadlens.service")
 _SWITCH_S, _PAUSE_S = 0.0005, 0.002
 _OUR_OWN = frozenset({"agent", "analytics", "contract", "service"})
-_PICTURES = ("service.answers", "service.stores.engine")
+_PICTURES = ("service.answers", "service.stores.selection")
 _PICTURES_EMBEDDED = ("service.stores.embedded.reading",)
 """What the dashboard's first picture is read with."""
 _LATER = ("service.answering",)

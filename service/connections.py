@@ -147,11 +147,6 @@ class LimitedProtocol(HttpToolsProtocol):
             self._expect(HEAD_S)
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; what is behind a body is none (RFC 9110, 6.5.1)."""
-        if self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """The headers are whole: the body has a deadline from now."""
         if self.is_refused:
@@ -171,6 +166,9 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._certificate_name:
                 self.scope[CERTIFICATE_NAME] = self._certificate_name  # type: ignore[literal-required]
             super().on_headers_complete()
+            if not self.parser.should_upgrade():
+                # What comes behind a body is none of the request's headers (RFC 9110, 6.5.1).
+                self.headers = []
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body, unless the request was refused; what nobody reads any more is not taken for ever."""

@@ -84,6 +84,12 @@ class Question:
     of each bucket."""
 
     @property
+    def is_whole_fleet(self) -> bool:
+        """Whether all hosts are asked for, together and nothing of their cores."""
+        asked = self.user_id, self.by, self.users, self.each_user, self.cores
+        return asked == (None, None, None, False, "whole")
+
+    @property
     def step_ms(self) -> int:
         """What divides every edge between two buckets, so that a rollup of such a width fits; 0 where any does."""
         return self.rate_ms if self.edges is None else math.gcd(*self.edges[1:])

@@ -1,14 +1,13 @@
-"""Raw windows on disk: Parquet files, sorted by series and time, written once; which of them to merge."""
+"""Raw windows on disk: Parquet files, sorted by series and time, written once."""
 
 import hashlib
-import math
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 import numpy as np
@@ -16,67 +15,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contract.times import HOUR_MS
 from service.journal.files import sync_folder
-from service.stores.embedded import forms
+from service.stores.embedded import catalog, forms
 from service.stores.embedded.segment import Segment
 from service.stores.series import WHOLE, SeriesIndex
 from service.stores.sorted_windows import SCHEMA, SortedWindows
 
-_FAN_IN = 4
-LARGEST_SEGMENT = 64_000_000
-"""Rows; this bounds how much is rewritten at once."""
+if TYPE_CHECKING:
+    import duckdb
+
 FLUSHED, MERGED, SETTLED = forms.FLUSHED, forms.MERGED, forms.SETTLED
-_SETTLES_MS = HOUR_MS
-_LEAST_SETTLED = 100_000
-"""Rows; of fewer there is not much to save."""
-LARGEST_RUN = 4_000_000
-"""Rows; of a run, which is written in one transaction."""
-
-
-def alike(rows: Mapping[int, int], largest: int) -> list[int]:
-    """The runs to merge next, of `rows` by run: four or more of about the same size, none larger than allowed.
-
-    Sizes are alike within a power of four, as in size-tiered compaction (O'Neil et al. 1996; Cassandra), so the
-    number of runs, and how often a row is rewritten, grow with the logarithm of the rows.
-    """
-    levels: dict[int, list[int]] = defaultdict(list)
-    for run, number in rows.items():
-        if number * _FAN_IN <= largest:
-            levels[int(math.log(max(number, 1), _FAN_IN))].append(run)
-    for level in sorted(levels):
-        if len(levels[level]) >= _FAN_IN:
-            chosen, total = [], 0
-            for run in levels[level]:
-                total += rows[run]
-                if total > largest:
-                    break
-                chosen.append(run)
-            return chosen
-    return []
-
-
 UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError, msgspec.MsgspecError)
 """What is raised for a damaged file: texts of its footer, which has no checksum, may be no UTF-8 or no JSON either."""
 _ROW_GROUP = 1024 * 1024
 PART = 32_768
 """Rows that a flush sorts, encodes and writes at once: some 15 MB, and no step of it holds up others for 10 ms."""
 _NEVER = (2**63 - 1, -(2**63))
-
-
-def to_write_again(segments: Sequence[Segment], now_ms: int) -> Segment | None:
-    """A file that is to be written once more by itself.
-
-    Those of older releases are, which are larger or do not say what the catalogue is made from, and those with windows
-    of users that were forgotten; then those that are merged less and less often, with more effort.
-    """
-    for one in segments:
-        if not one.has_names or one.form < forms.NEWEST_FORM:
-            return one
-    for one in segments:
-        if not one.is_settled and one.rows >= _LEAST_SETTLED and one.last_ms < now_ms - _SETTLES_MS:
-            return one
-    return None
 
 
 def sorted_parts(pieces: Sequence[SortedWindows]) -> Iterator[pa.RecordBatch]:
@@ -177,6 +131,54 @@ def write_segment(
         number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
         checksum.hexdigest(), forms.NEWEST_FORM, effort == SETTLED,
     )  # fmt: skip
+
+
+class NewFiles:
+    """Files of windows on their way into the catalogue: written beside it, and listed in it by a change.
+
+    For one thread at a time.
+    """
+
+    def __init__(self, folder: Path, index: SeriesIndex, *, notes: bool) -> None:
+        """With `notes` each file is noted before it is written, so that a crash leaves none that is not known."""
+        self._folder = folder
+        self._index = index
+        self._notes = notes
+        self._unlisted: list[str] = []
+        """Files that were written, or begun, and are not in the catalogue."""
+
+    def write(
+        self,
+        cursor: "duckdb.DuckDBPyConnection",
+        windows: Iterable[pa.RecordBatch],
+        origin: Origin,
+        effort: int = FLUSHED,
+    ) -> Segment:
+        """A new file of windows, not listed yet."""
+        number = catalog.next_run(cursor)
+        self._unlisted.append(file_name(number))
+        if self._notes:
+            catalog.note_garbage(cursor, [file_name(number)])
+        return write_segment(self._folder, number, windows, self._index, origin, effort)
+
+    def list(self, cursor: "duckdb.DuckDBPyConnection", old: Sequence[Segment], new: Segment) -> None:
+        """List a file, unless it is empty, in place of `old` ones; in a change, and `forget` follows it.
+
+        Files of attempts that failed before are garbage from then on.
+        """
+        if new.rows:
+            catalog.replace_segments(cursor, old, new)
+            catalog.forget_garbage(cursor, new.file)
+            self._unlisted = [file for file in self._unlisted if file != new.file]
+        else:
+            catalog.drop_segments(cursor, old)
+        catalog.note_garbage(cursor, self._unlisted)
+
+    def forget(self) -> None:
+        """Remove the files that were written and not listed."""
+        for file in self._unlisted:
+            (self._folder / file).unlink(missing_ok=True)
+        self._unlisted = []
 
 
 class _Summed:

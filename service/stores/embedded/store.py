@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from service.stores import dump, engine, process_use, use_tables
+    from service.stores import dump, process_use, selection, use_tables
+    from service.stores.embedded import compaction, ends, reading
     from service.stores.embedded import dump as own_dump
-    from service.stores.embedded import ends, merging, reading
     from service.stores.embedded import segments as files
     from service.stores.process_use import UseAnswer, UseDump, UseQuestion
 else:
     duckdb, np, pa = later("duckdb"), later("numpy"), later("pyarrow")
-    dump, engine = later("service.stores.dump"), later("service.stores.engine")
+    dump, selection = later("service.stores.dump"), later("service.stores.selection")
     process_use, use_tables = later("service.stores.process_use"), later("service.stores.use_tables")
     own_dump, ends = later("service.stores.embedded.dump"), later("service.stores.embedded.ends")
-    merging = later("service.stores.embedded.merging")
+    compaction = later("service.stores.embedded.compaction")
     reading, files = later("service.stores.embedded.reading"), later("service.stores.embedded.segments")
 
 DATABASE = "loadlens.duckdb"
@@ -98,8 +98,6 @@ class EmbeddedStore(KnownUsers):
         self._systems = {user.user_id: [*user.systems] for user in self._index.users.values()}
         """What is on disk of what users ran."""
         self._unsaved: list[Series] = []
-        self._unlisted: list[str] = []
-        """Files of windows that were written, or begun, and are not in the catalogue."""
         self._versions = Versions(self._connection, self._raw, self._memtables)
         remove_garbage(self._connection, self._raw, self._versions.segments, self.flushed, holds)
         self._damage = DamagedFiles(self._connection, self._raw, self._versions.segments)
@@ -107,6 +105,14 @@ class EmbeddedStore(KnownUsers):
     @cached_property
     def _ends(self) -> ends.Ends:
         return ends.Ends(self._raw)
+
+    @cached_property
+    def _new_files(self) -> files.NewFiles:
+        return files.NewFiles(self._raw, self._index, notes=self._notes_files)
+
+    @cached_property
+    def _compaction(self) -> compaction.Compaction:
+        return compaction.Compaction(self._raw, self._index, self._versions, self._damage, self._new_files)
 
     # What comes in
 
@@ -196,7 +202,7 @@ class EmbeddedStore(KnownUsers):
 
     def answer(self, question: Question) -> pd.DataFrame:
         """The windows that a question asks for."""
-        chosen = engine.select(self._index, question)
+        chosen = selection.select(self._index, question)
         cuts = chosen.cuts(self._retention, times.now_ms())
 
         def read_all(view: StoreVersion) -> pd.DataFrame:
@@ -255,10 +261,10 @@ class EmbeddedStore(KnownUsers):
         parts = rolling.noting(files.sorted_parts(immutable.pieces()))
         with self._connection.cursor() as cursor:
             origin = files.Origin(after=self.flushed, through=immutable.last)
-            segment = self._written(cursor, parts, origin)
+            segment = self._new_files.write(cursor, parts, origin)
             newest = rolling.newest()
             with self._versions.change(cursor, self._let_go):
-                self._list(cursor, [], segment)
+                self._new_files.list(cursor, [], segment)
                 for tier, rollup in rolling.tiers():
                     reading.append_rollup(cursor, tier, segment.id, rollup)
                 catalog.add_series(cursor, self._unsaved)
@@ -270,35 +276,8 @@ class EmbeddedStore(KnownUsers):
                 catalog.put_newest(cursor, newest, self._index.streams())
                 use_tables.put(cursor, process_use.joined(immutable.process_uses()))
                 catalog.put_flushed(cursor, immutable.last)
-            self._forget_unlisted()
+            self._new_files.forget()
         self._systems |= {user.user_id: systems for user, systems in changed}
-
-    def _written(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        windows: Iterable[pa.RecordBatch],
-        origin: files.Origin,
-        effort: int | None = None,
-    ) -> Segment:
-        """A new file of windows, not listed yet."""
-        number = catalog.next_run(cursor)
-        self._unlisted.append(files.file_name(number))
-        if self._notes_files:
-            catalog.note_garbage(cursor, [files.file_name(number)])
-        effort = files.FLUSHED if effort is None else effort
-        return files.write_segment(self._raw, number, windows, self._index, origin, effort)
-
-    def _list(self, cursor: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:
-        """List a file, in place of `old` ones; files of attempts that failed before are garbage from then on."""
-        catalog.replace_segments(cursor, old, new)
-        catalog.forget_garbage(cursor, new.file)
-        self._unlisted = [file for file in self._unlisted if file != new.file]
-        catalog.note_garbage(cursor, self._unlisted)
-
-    def _forget_unlisted(self) -> None:
-        for file in self._unlisted:
-            (self._raw / file).unlink(missing_ok=True)
-        self._unlisted = []
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""
@@ -353,59 +332,9 @@ class EmbeddedStore(KnownUsers):
     def compact(self) -> bool:
         """Merge some runs that have come to be alike in size; False where there is nothing to merge."""
         with self._flushing, self._connection.cursor() as cursor:
-            return self._compact_segments(cursor) or any(self._compact_rollup(cursor, tier) for tier in TIERS)
-
-    def _compact_segments(self, cursor: duckdb.DuckDBPyConnection) -> bool:
-        segments = self._damage.whole(self._versions.segments)
-        chosen = files.alike({segment.id: segment.rows for segment in segments}, files.LARGEST_SEGMENT)
-        effort = files.MERGED
-        if not chosen and (alone := files.to_write_again(segments, times.now_ms())):
-            chosen, effort = [alone.id], files.SETTLED
-        if not chosen:
-            return False
-        old = [segment for segment in segments if segment.id in chosen]
-        try:
-            with self._connection.cursor() as sorting:
-                windows = merging.merged(sorting, self._raw, old, self._index.nobody)
-                new = self._written(cursor, windows, self._origin_of_all(old), effort)
-        except (duckdb.Error, *files.UNREADABLE):
-            if self._damage.is_found(old):
-                return True  # the others are left
-            raise
-        with self._versions.change(cursor):
-            if new.rows:
-                self._list(cursor, old, new)
-            else:
-                catalog.drop_segments(cursor, old)
-                catalog.note_garbage(cursor, self._unlisted)
-        self._versions.retire(old)
-        self._forget_unlisted()
-        return True
-
-    def _origin_of_all(self, segments: Sequence[Segment]) -> files.Origin:
-        origins = [files.origin_of(self._raw / segment.file) for segment in segments]
-        through = max(self.flushed if origin is None else origin.through for origin in origins)
-        # Those that these stood for may be read still, and be there after a crash.
-        before = {number for origin in origins if origin for number in origin.merged}
-        still = {number for number in before if (self._raw / files.file_name(number)).exists()}
-        return files.Origin(through=through, merged=tuple(sorted(still | {segment.id for segment in segments})))
-
-    def _compact_rollup(self, cursor: duckdb.DuckDBPyConnection, tier: int) -> bool:
-        lacking = catalog.runs_without_fleet(cursor, tier)
-        if lacking:
-            # Older releases kept no buckets of all hosts together.
-            with self._versions.change(cursor):
-                reading.complete_fleet(cursor, tier, lacking[0], self._index)
-            return True
-        chosen = files.alike(catalog.runs(cursor, tier), files.LARGEST_RUN)
-        if not chosen:
-            return False
-        number = catalog.next_run(cursor)
-        with self._versions.change(cursor):
-            # In this order: they are read while the new one is written.
-            reading.append_rollup(cursor, tier, number, reading.merged_runs(cursor, tier, chosen))
-            catalog.drop_runs(cursor, tier, chosen)
-        return True
+            if self._compaction.segments(cursor, self.flushed):
+                return True
+            return any(self._compaction.rollup(cursor, tier) for tier in TIERS)
 
     # Dump and restore
 

@@ -14,7 +14,6 @@ from contract.influx import TIERS
 from contract.metrics import TYPE_OF, Metric
 from contract.report import Report
 from service.stores.base import Buckets, Key, Question, StoreUnavailable
-from service.stores.engine import select
 from service.stores.influx.answers import StoredAnswers
 from service.stores.influx.dump import Dump, FieldDay, FieldSummary
 from service.stores.influx.keeping import Keeping
@@ -25,6 +24,7 @@ from service.stores.influx.reading import Reader
 from service.stores.influx.users import UserCatalog
 from service.stores.process_use import UseAnswer, UseDump, UseQuestion
 from service.stores.retention import Retention
+from service.stores.selection import select
 from service.stores.series import KnownUsers, SeriesIndex
 from service.stores.sorted_windows import ends_of
 

@@ -189,6 +189,7 @@ def held(start: StartService) -> Iterator[tuple[RunningService, list[socket.sock
         b"POST /api/v1/metrics HTTP/1.1\r\n" + host + b"Content-Length: 1000\r\n\r\n{",
         b"POST /api/v1/metrics HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\n3\r\n{",
         b"GET /api/v1/stream HTTP/1.1\r\n" + host + b"\r\n",
+        2 * (b"GET /api/v1/stream HTTP/1.1\r\n" + host + b"\r\n") + b"GET / HTT",
         b"GET /api/v1/windows/byUser/one?resample_rate=raw&start=0 HTTP/1.1\r\n" + host + b"\r\n",
         b"GET /healthz HTTP/1.1\r\n" + host + b"\r\n",
         b"GET /api/v1/stream HTTP/1.1\r\n" + host + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -209,7 +210,7 @@ def test_the_service_ends_within_eight_seconds_whatever_clients_do(
 ) -> None:
     service, _ = held
     with service.client() as client:
-        wait_until(lambda: "loadlens_stream_consumers 2.0" in client.get("/metrics").text, "the streams")
+        wait_until(lambda: "loadlens_stream_consumers 3.0" in client.get("/metrics").text, "the streams")
     service.process.send_signal(end)
     # Below the minute that a body without end once took; what is beyond eight seconds is a busy host's.
     assert service.process.wait(50) == 0

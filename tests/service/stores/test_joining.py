@@ -3,9 +3,9 @@
 from contract.metrics import Cpu
 from contract.times import DAY_MS
 from service.stores.base import Question
-from service.stores.engine import select
 from service.stores.influx.database import oldest_ms
 from service.stores.influx.users import UserCatalog
+from service.stores.selection import select
 from service.stores.series import SeriesIndex, User
 
 CPU = Cpu.quantities[0]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.stores.embedded import segments
-from service.stores.embedded.segments import alike, sorted_parts
+from service.stores.embedded.compaction import alike
+from service.stores.embedded.segments import sorted_parts
 from service.stores.sorted_windows import MEMTABLE_SCHEMA, SCHEMA, SortedWindows
 
 SIZES = st.dictionaries(st.integers(1, 1000), st.integers(0, 5000), max_size=40)
