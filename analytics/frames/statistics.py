@@ -173,8 +173,8 @@ def quantile(frame: pd.DataFrame, q: float) -> pd.DataFrame:
 
 
 def highest(frame: pd.DataFrame, top: int, stat: Statistic) -> pd.DataFrame:
-    """The rows of a frame of windows of the `top` users, or groups, whose statistic over the whole range is highest, the
-    highest first.
+    """The rows of a frame of windows of the `top` users, or groups, whose statistic over the whole range is highest, in
+    the order of these.
     """
     group = group_of(frame)
     if group is None:
