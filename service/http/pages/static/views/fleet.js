@@ -347,8 +347,8 @@ export function open(root) {
     const tile = (label, value, more, to_, title = null) => h("div", { class: "tile", title }, h("dt", {}, label), h("dd", {}, to_ ? h("a", { href: to_ }, value) : value), h("dd", { class: "more" }, more));
     fill(tiles,
       tile("Hosts", whole(shownHosts()), some ? `of ${whole(picture.known)} are shown` : `of ${whole(picture.known)} reported in the range`),
-      tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean of samples", null,
-        named.name === "cpuUtilization" ? "Each host counts by its cores and the time it was seen." : "Each sample counts once: a host that samples more often weighs more."),
+      tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean of the hosts", null,
+        named.name === "cpuUtilization" ? "The newest column of the heat map: each host counts by its cores." : "The newest column of the heat map: each host counts alike."),
       tile("p95 of samples", shown(p95, named.unit), [some ? "of those shown" : "of all hosts", "over the whole range", quantileWords(p95, named.bounded)].filter(Boolean).join(", "), null,
         "Each sample counts once: a host that samples more often weighs more."),
       tile("Saturated", named.bounded && all.length ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `share of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
