@@ -3,7 +3,7 @@
 import { address, getPicture, getWindows, python } from "../api.js";
 import { SERVICE } from "../base.js";
 import { card } from "../card.js";
-import { badges, fill, h, name, table } from "../dom.js";
+import { badges, command, fill, h, name, table } from "../dom.js";
 import { heatMap, scaleStrip } from "../heatmap.js";
 import { lineChart, spacing, withGaps } from "../linechart.js";
 import { binWords, difference, loadDuration, merged, plural, quantile, quantileWords, scaleOfShares, shares, shown, whole } from "../numbers.js";
@@ -269,7 +269,7 @@ export function open(root) {
   }
 
   const firing = h("section", { class: "card" }, h("header", {}, h("h2", {}, "Firing")), h("div", {}));
-  const begin = () => ["No host has reported yet. Start an agent: ", h("code", {}, `loadlens-agent --url ${SERVICE}`), ", or load a fleet to look at: ", h("code", {}, "loadlens-service demo"), "."];
+  const begin = () => ["No host has reported yet. Start an agent: ", command(`loadlens-agent --url ${SERVICE}`), ", or load a fleet to look at: ", command("loadlens-service demo"), "."];
   const nothing = () => (get("q") || get("state") || get("os") || get("label") || get("first")
     ? ["No host is like this. ", h("a", { href: link("/", { label: null }) }, "Show all")]
     : ["No host reported in this range. ", h("a", { href: location.pathname + "?range=30d" }, "Look at the last 30 days"), "."]);
@@ -323,7 +323,7 @@ export function open(root) {
     const { all, now } = bins();
     const edges = all.map((_, bin) => bin / 64);
     const { top, cut } = scaleOfShares(all);
-    fill(above, cut.length && named.bounded ? `Higher than drawn: ${cut.map((bin) => `${shown(all[bin])} ${binWords(bin)}`).join("; ")}` : null);
+    fill(above, cut.length && named.bounded ? h("span", {}, `Higher than drawn: ${cut.map((bin) => `${shown(all[bin])} ${binWords(bin)}`).join("; ")}`) : null);
     distributionChart.show(named.bounded && windows.length ? {
       x: edges, domain: [0, 1], top: cut.length ? top : Math.max(...all, ...now),
       series: [
