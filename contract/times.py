@@ -72,6 +72,12 @@ def parse_duration(text: str, least_ms: int = MIN_RATE_MS, most_ms: int = MAX_RA
     return ms
 
 
+def wrong_end(start_ms: int, end_ms: int, *, may_be_empty: bool = False) -> str:
+    """What is wrong with a range that ends before it begins, or where it does: what was expected, and what came."""
+    how = "not before" if may_be_empty else "after"
+    return f"expected a moment {how} start, {format_instant(start_ms)}, got {format_instant(end_ms)}"
+
+
 def format_duration(ms: int) -> str:
     """The duration in the largest unit that divides it, as InfluxDB writes it: 90 minutes are `90m`."""
     unit = next(unit for unit, size in _MS.items() if ms % size == 0 and (ms or unit == "s"))

@@ -92,7 +92,8 @@ def _routes(service: Service, answering: Answering, metrics: Metrics) -> dict[st
     alerting = partial(alerting_users, repository)
     sending = Sending(store)
     numbers = Numbers(
-        ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
+        ingest=service.ingest, changed_values=service.changed_values,
+        journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
         remote_configuration=remote, control=service.control, lost=service.lost_for_certain,
         requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,

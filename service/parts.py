@@ -31,6 +31,7 @@ from service.http.token_limits import TokenLimits
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
 from service.ingest.admission import Admission
+from service.ingest.changed_values import ChangedValues
 from service.ingest.maintenance import Maintenance, replay
 from service.journal.base import Log
 from service.journal.files import Damage
@@ -111,6 +112,7 @@ class Service:
             catches_up_s=0.0 if self.member is None else _CATCHES_UP_S,
         )
         self.broker = Broker(self.journal, limits)
+        self.changed_values = ChangedValues(self.store.answer)
         self.ingest = self._new_ingest()
         self.admission = Admission(self.store, settings.max_users, settings.max_series)
         self.control = ControlDatabase(folder / "control.db")
@@ -207,9 +209,14 @@ class Service:
     def _new_ingest(self) -> Ingest:
         if self.member is not None:
             # What is acknowledged comes back by the log, with what others acknowledged.
-            return Ingest(self.member.log.append, self.member.followed, lambda last, texts, reports: None)
+            return Ingest(
+                self.member.log.append, self.member.followed, lambda last, texts, reports: None,
+                self.changed_values.look_at,
+            )  # fmt: skip
         journal = self._own_journal
-        return Ingest(lambda texts, reports: journal.append(texts), self.store, self._publish)
+        return Ingest(
+            lambda texts, reports: journal.append(texts), self.store, self._publish, self.changed_values.look_at
+        )
 
     def _deliver(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Take what the log of a cluster brings."""
@@ -261,6 +268,7 @@ class Service:
         """Put everything on the store's disk and let go of the files."""
         self.is_open = False
         self.broker.end()
+        self.changed_values.close()
         self.ingest.close()
         self.rules.stop()
         # Before another process has the lease: what is under way is not to be delivered there, too.

@@ -13,7 +13,7 @@ from analytics.frames.resampling import resample
 from analytics.frames.weights import cores_at, cores_or_now, equal_weights, weigh
 from analytics.reports.context import CpuUse, ReportAnnotation, annotations_of, use_of
 from analytics.sources.base import single_cores
-from contract.times import DAY_MS, HOUR_MS, format_duration
+from contract.times import DAY_MS, HOUR_MS, format_duration, format_instant, wrong_end
 
 if TYPE_CHECKING:
     from analytics.sources.base import Source
@@ -298,7 +298,10 @@ def _range(
             # What is older says nothing of where the data within the range begin.
             start_ms = first_ms if first_ms >= start_ms else _first_ms(windows, start_ms, end_ms)
     if start_ms >= end_ms:
-        raise NothingThere("the range is empty: its end is not after its start")
+        if question.start_ms is None and question.last_ms is None:
+            first, end = format_instant(start_ms), format_instant(end_ms)
+            raise NothingThere(f"expected an end after the first data, which are of {first}, got {end}")
+        raise NothingThere(f"the range is empty: {wrong_end(start_ms, end_ms)}")
     return start_ms, end_ms
 
 

@@ -1,6 +1,9 @@
 """Where to look: addresses and commands to copy, as a person is shown them."""
 
+import shlex
 from urllib.parse import quote
+
+from contract.service_address import SERVICE_URL
 
 
 def browser(url: str, *, token: bool = False) -> list[str]:
@@ -29,6 +32,13 @@ def fleet(url: str, user: str | None, *, token: bool = False) -> list[str]:
             "The 95th percentile of one", f"{api}/byUser/{quote(user)}?stat=p95&resample_rate=1h", token, csv=True
         ),
     ]
+
+
+def other_programs(url: str) -> list[str]:
+    """What the other programs need to be told; nothing where they look for the service by themselves."""
+    if url == SERVICE_URL:
+        return []
+    return ["", "  Where the other programs find it", f"    export LOADLENS_URL={shlex.quote(url)}"]
 
 
 def service(url: str, *, token: bool = False) -> list[str]:

@@ -229,6 +229,7 @@ class _Up:
             "",
             f"Loadlens runs on {self.url}.",
             *quick_start.browser(self.url, token=token),
+            *quick_start.other_programs(self.url),
             *quick_start.this_host(self.url, user, token=token),
             *quick_start.fleet(self.url, shown, token=token),
             *quick_start.service(self.url, token=token),
@@ -275,7 +276,7 @@ def _check_free(host: str, port: int) -> None:
     except OSError as error:
         raise UpError(
             f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
-            "choose another --port, or stop what uses this one"
+            "choose another --port (LOADLENS_PORT), or stop what uses this one"
         ) from None
 
 

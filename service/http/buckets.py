@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from analytics.frames.resampling import clock_edges, shifted_edges
 from contract.problems import did_you_mean, shortened
-from contract.times import format_duration, parse_duration
+from contract.times import format_duration, parse_duration, wrong_end
 from service.http.requests import Parameters, duration
 from service.stores.base import Store
 
@@ -46,7 +46,7 @@ def take_buckets(asked: Parameters, start_ms: int, end_ms: int) -> AskedBuckets:
     if asked.refused:
         return AskedBuckets(DEFAULT_RATE_MS)
     if end_ms < start_ms:
-        asked.refuse("end", "is before start; the range is [start, end)")
+        asked.refuse("end", wrong_end(start_ms, end_ms, may_be_empty=True))
         return AskedBuckets(DEFAULT_RATE_MS)
     if rate_ms is None:
         if zone is not None or offset_ms:

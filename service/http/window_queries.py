@@ -16,7 +16,7 @@ from analytics.frames.weights import Weight
 from contract import times
 from contract.devices import Names
 from contract.metrics import NamedMetric
-from contract.times import DAY_MS, format_duration, parse_timestamp
+from contract.times import DAY_MS, format_duration, parse_timestamp, wrong_end
 from service.dashboard.hosts import Selection
 from service.http.buckets import check_kept, fitting_rate
 from service.http.listing import take_selection
@@ -99,7 +99,7 @@ async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> Wind
         selection=Selection(**take_selection(req, asked)) if fleet else Selection(),
     )
     if query.end_ms < query.start_ms:
-        asked.refuse("end", "is before start; the range is [start, end)")
+        asked.refuse("end", wrong_end(query.start_ms, query.end_ms, may_be_empty=True))
     if not asked.refused:
         check_kept(asked, store, query.start_ms, query.rate_ms, now_ms)
     asked.check()

@@ -79,10 +79,14 @@ class _Late(NamedTuple):
 class Ingest:
     """Takes valid reports to the journal and the store. Everything here runs on the event loop."""
 
-    def __init__(self, append: Append, store: KnownWindows, publish: Publish) -> None:
+    def __init__(
+        self, append: Append, store: KnownWindows, publish: Publish, repeated: Callable[[Report], None] = lambda _: None
+    ) -> None:
         self._append = append
         self._store = store
         self._publish = publish
+        self._repeated = repeated
+        """Is told each report some of whose windows are known."""
         # The newest window of each stream: what ends later is new without a look-up.
         self._newest: dict[tuple[str, type[Metric]], int] = store.newest()
         self._thread = ThreadPoolExecutor(1, "journal")
@@ -203,7 +207,9 @@ class Ingest:
             if len(metrics) == len(keys):
                 bodies.append(body)
                 reports.append(report)
-            elif metrics:
+                continue
+            self._repeated(report)
+            if metrics:
                 # Who used the CPU came with what is known already, and counts once.
                 rest = msgspec.structs.replace(report, metrics=metrics, processes=msgspec.UNSET)
                 bodies.append(encode(rest))

@@ -13,7 +13,7 @@ from contract import times
 from contract.problems import display
 from contract.service_address import ServiceAddress
 from contract.settings import fail, load
-from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
+from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp, wrong_end
 from service.commands import failed
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def backtest_rules(argv: Sequence[str]) -> int:
         )
     start_ms, end_ms = settings.range_ms(times.now_ms())
     if start_ms >= end_ms:
-        fail(_PROGRAM, f"--end {format_instant(end_ms)} is not after the start {format_instant(start_ms)}")
+        fail(_PROGRAM, f"--end: {wrong_end(start_ms, end_ms)}")
     console = Console(highlight=False)
     progress = iter(
         track(

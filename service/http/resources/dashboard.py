@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from contract import times
 from contract.report import FUTURE_MS
 from contract.selectors import MAX_PATTERN, host_matcher
-from contract.times import DAY_MS, format_duration, parse_timestamp
+from contract.times import DAY_MS, format_duration, parse_timestamp, wrong_end
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
@@ -135,7 +135,7 @@ async def _picture_asked(req: Request, store: Store) -> tuple[PictureQuestion, b
     if question.metric.over_cores:
         asked.refuse("metric", f"expected a metric of hosts, got {question.metric.name}, which compares cores")
     if question.end_ms <= question.start_ms:
-        asked.refuse("end", "expected a moment after start")
+        asked.refuse("end", wrong_end(question.start_ms, question.end_ms))
     if question.rate_ms is not None and question.end_ms - question.start_ms > question.rate_ms * MAX_COLUMNS:
         advice = fitting_rate(question.end_ms - question.start_ms, MAX_COLUMNS)
         asked.refuse("resample_rate", f"expected at most {MAX_COLUMNS} columns, got more: {advice}")
@@ -171,7 +171,7 @@ class HostAnalysis:
         if metric.over_cores:
             asked.refuse("metric", f"expected a metric of hosts, got {metric.name}, which compares cores")
         if subject.end_ms <= subject.start_ms:
-            asked.refuse("end", "expected a moment after start")
+            asked.refuse("end", wrong_end(subject.start_ms, subject.end_ms))
         asked.check()
         check_user(self._store, user_id, metric.quantity, None)
         await _answer(resp, self._analyst.analyse(known[kind], subject))
@@ -217,7 +217,7 @@ class RuleBacktest:
         except (msgspec.ValidationError, ValueError) as error:
             raise HTTPProblem(falcon.HTTP_422, f"The backtest cannot be made like this: {error}") from None
         if end_ms <= start_ms:
-            raise invalid("/end", "expected a moment after start")
+            raise invalid("/end", wrong_end(start_ms, end_ms))
         rule = await self._rule(asked)
         users = await asyncio.to_thread(self._store.users)
         # Before the first window there is nothing to try it on, nor behind the last that there can be.

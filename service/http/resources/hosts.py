@@ -13,7 +13,7 @@ from falcon.asgi import Request, Response
 from contract import times
 from contract.metrics import NamedMetric
 from contract.selectors import labels_text
-from contract.times import DAY_MS, format_instant, parse_timestamp
+from contract.times import DAY_MS, format_instant, parse_timestamp, wrong_end
 from service.dashboard.hosts import ListedHosts, Selection, page_of
 from service.dashboard.matrix import FleetCache
 from service.http.answers import ARROW, CSV, JSON, arrow_stream, harmless, preferred
@@ -55,7 +55,7 @@ class HostTable:
         limit = take_limit(asked, MAX_USERS, MAX_LIMIT)
         after = asked.take("after", lambda value: whole_number(value, 0, 10**9), 0)
         if end_ms <= start_ms:
-            asked.refuse("end", "expected a moment after start")
+            asked.refuse("end", wrong_end(start_ms, end_ms))
         asked.check()
         page = await ask(self._found, wanted, metric, (start_ms, end_ms), now_ms, (after, after + limit))
         resp.content_type = form

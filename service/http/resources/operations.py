@@ -27,6 +27,7 @@ from service.http.request_log import RequestLog
 from service.http.requests import Parameters
 from service.http.requests import text as a_text
 from service.ingest.acknowledgement import Ingest
+from service.ingest.changed_values import ChangedValues
 from service.ingest.maintenance import Maintenance
 from service.journal.base import Log
 from service.notifications.queue import NotificationQueue
@@ -43,6 +44,7 @@ class Numbers:
     """The service's own counters and sizes, read where they are kept: a collector of prometheus-client."""
 
     ingest: Ingest
+    changed_values: ChangedValues
     journal: Log
     store: Store
     maintenance: Maintenance
@@ -82,6 +84,7 @@ class Numbers:
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
+            ("loadlens_reports_changed", "Known reports that came with another value.", self.changed_values.found),
             ("loadlens_reports_rejected", "Reports refused as invalid.", ingest.rejected),
             ("loadlens_journal_commits", "Commits of the journal.", ingest.commits),
             ("loadlens_journal_failures", "Writes of the journal that failed.", journal.failures),

@@ -12,7 +12,7 @@ from falcon.asgi import Request, Response
 
 from analytics.reports.text import moment
 from contract.problems import display
-from contract.times import parse_timestamp
+from contract.times import parse_timestamp, wrong_end
 from service.credentials.identity import ANYBODY
 from service.credentials.tokens import Tokens
 from service.http.answers import preferred
@@ -186,7 +186,7 @@ async def _report_request(req: Request, user_id: str | None) -> ReportRequest:
     if start_ms is not None and last_ms is not None:
         asked.refuse("last", "expected start or last, got both, which say where the range begins")
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
-        asked.refuse("end", "has to be after start")
+        asked.refuse("end", wrong_end(start_ms, end_ms))
     asked.check()
     return request
 

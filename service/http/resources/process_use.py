@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from contract import times
 from contract.selectors import MAX_USER_ID
-from contract.times import format_instant
+from contract.times import format_instant, wrong_end
 from service.http.authentication import identity_of
 from service.http.buckets import fitting_rate
 from service.http.listing import one_of, whole_number
@@ -110,7 +110,7 @@ async def _question(req: Request) -> UseQuestion:
         rate_ms=asked.take("resample_rate", duration, None),
     )
     if end_ms <= start_ms:
-        asked.refuse("end", "expected a moment after start")
+        asked.refuse("end", wrong_end(start_ms, end_ms))
     elif question.rate_ms is not None and (end_ms - start_ms) // question.rate_ms > MAX_BUCKETS:
         advice = fitting_rate(end_ms - start_ms, MAX_BUCKETS)
         asked.refuse("resample_rate", f"expected at most {MAX_BUCKETS} buckets, got more: {advice}")

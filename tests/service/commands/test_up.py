@@ -127,6 +127,7 @@ def test_this_hosts_windows_are_answered_where_it_says(up: Callable[..., Up]) ->
     running = up(LOADLENS_SAMPLES="4")
     running.await_running()
     wait_until(lambda: running.user in str(running.get("/api/v1/users")), "the first report")
+    assert f"export LOADLENS_URL={running.url}" in running.said
     answers = [shell(command) for command in re.findall(r"curl .*", running.said)]
     entries = json.loads(answers[0])["entries"]
     assert entries

@@ -230,7 +230,7 @@ def test_a_report_is_made_read_and_downloaded(browser: Browser, service: Running
         with seen.page.expect_download() as saved:
             seen.page.get_by_role("link", name="Download Markdown").click()
         assert saved.value.path().read_text().startswith("# Fleet report")
-        assert "loadlens-analytics report fleet --last 24h" in seen.page.locator("main").inner_text()
+        assert "loadlens-analytics report fleet --last 7d" in seen.page.locator("main").inner_text()
 
 
 def test_a_report_is_made_on_a_schedule_and_a_run_that_fails_is_said(

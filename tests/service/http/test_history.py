@@ -184,7 +184,11 @@ def test_parameters_beside_a_body_are_refused(client: httpx.Client) -> None:
         ({"start": "1531397700"}, "start", "looks like seconds"),
         ({"end": "1531397700000000000"}, "end", "9999"),
         ({"end": "-5"}, "end", "1970"),
-        ({"start": "2018-07-13T00:00:00Z", "end": "2018-07-12T00:00:00Z"}, "end", "before start"),
+        (
+            {"start": "2018-07-13T00:00:00Z", "end": "2018-07-12T00:00:00Z"},
+            "end",
+            "not before start, 2018-07-13T00:00:00Z, got 2018-07-12T00:00:00Z",
+        ),
         ({"resample_rate": "15"}, "resample_rate", "15s"),
         ({"resample_rate": "15 minutes"}, "resample_rate", "15m"),
         ({"resample_rate": "1M"}, "resample_rate", "30d"),

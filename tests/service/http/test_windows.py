@@ -167,7 +167,7 @@ def test_csv_without_windows_has_its_header_all_the_same(client: httpx.Client, r
         (USERS[0], {"metric": "load1m", "core": "each"}, 422, "cpuLoadAvg"),
         (USERS[0], {"by": "user"}, 422, ", got "),
         (USERS[0], {"histograms": "maybe"}, 422, "neither true nor false"),
-        (USERS[0], {"start": T0, "end": T0 - 1}, 422, "before start"),
+        (USERS[0], {"start": T0, "end": T0 - 1}, 422, "not before start, "),
         (USERS[0], {"resample_rate": "1s", "start": 20_000_000_000, "end": T0}, 422, "would do"),
         (USERS[0], {"resample_rate": "raw", "start": 20_000_000_000, "end": T0}, 422, "at most 20000000"),
         (None, {"by": "os_type"}, 422, "expected user"),

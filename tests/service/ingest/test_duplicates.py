@@ -27,6 +27,14 @@ def receipt(answer: httpx.Response) -> tuple[int, int]:
     return answer.json()["accepted"], answer.json()["duplicates"]
 
 
+def changed(client: httpx.Client) -> float:
+    """How many known reports came with another value."""
+    (line,) = [
+        one for one in client.get("/metrics").text.splitlines() if one.startswith("loadlens_reports_changed_total ")
+    ]
+    return float(line.split()[1])
+
+
 def flushes(client: httpx.Client) -> float:
     (line,) = [
         line for line in client.get("/metrics").text.splitlines() if line.startswith("loadlens_store_flushes_total ")
@@ -60,6 +68,29 @@ def test_a_report_sent_again_with_other_values_keeps_the_first(client: httpx.Cli
     post(client, small(user, END_MS, mean=0.25))
     assert receipt(post(client, small(user, END_MS, mean=0.75))) == (0, 1)
     assert [value for _, value in entries(history(client, user))] == [0.25]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_another_value_of_a_known_report_is_counted_and_told_once(
+    service: RunningService, client: httpx.Client, user: str, on_disk: bool
+) -> None:
+    reports = [small(user, END_MS + number * 1000, mean=0.25) for number in range(3)]
+    post(client, *reports)
+    if on_disk:
+        wait_for_flush(client)
+    before = changed(client)
+    assert receipt(post(client, *reports, *reports)) == (0, 6)
+    assert receipt(post(client, *(small(user, END_MS + number * 1000, mean=0.75) for number in range(2)))) == (0, 2)
+    wait_until(lambda: changed(client) >= before + 2, "both are counted")
+    assert changed(client) == before + 2
+    [line] = [line for line in service.log.splitlines() if user in line and "with another value" in line]
+    assert "CPU utilization 0.75, kept is 0.25" in line
+
+
+def test_another_value_in_the_same_batch_is_counted(client: httpx.Client, user: str) -> None:
+    before = changed(client)
+    assert receipt(post(client, small(user, END_MS, mean=0.25), small(user, END_MS, mean=0.75))) == (1, 1)
+    wait_until(lambda: changed(client) > before, "it is counted")
 
 
 def test_the_same_report_twice_in_a_batch_counts_once(client: httpx.Client, user: str) -> None:

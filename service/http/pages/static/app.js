@@ -143,7 +143,7 @@ form.addEventListener("submit", (event) => {
 byId("time").addEventListener("submit", (event) => event.preventDefault());
 byId("range").addEventListener("change", (event) => event.target.value && set({ range: event.target.value, from: null, to: null }));
 for (const [id, act] of Object.entries({
-  absolute: toggleDates, back: () => shift(-0.5), forth: () => shift(0.5), out: () => zoom(2), live: toggleLive, tz: toggleZone, theme: toggleTheme,
+  absolute: toggleDates, back: () => shift(-0.5), forth: () => shift(0.5), out: () => zoom(2), in: () => zoom(0.5), live: toggleLive, tz: toggleZone, theme: toggleTheme,
 })) byId(id).addEventListener("click", act);
 
 // Links to views do not load the page anew; with a modifier they do what the browser does.

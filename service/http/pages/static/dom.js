@@ -46,6 +46,9 @@ export function table(caption, columns, rows, { sort = null, captionHidden = fal
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, place) => h("td", { class: kind(columns[place]) }, cell ?? "")))))));
 }
 
+/** A command as a person types it: it breaks between words, and not at the hyphens of its options. */
+export const command = (text) => h("code", {}, text.split(" ").map((word, place) => [place ? " " : null, h("span", {}, word)]));
+
 /** Badges for words such as the states of a host. */
 export const badges = (words) => words.flatMap((word, place) => [place ? " " : null, h("span", { class: `badge ${word}` }, word)]);
 

@@ -69,6 +69,28 @@ export function shares(flat) {
   return counts.map((count) => (total ? count / total : 0));
 }
 
+/**
+ * How high the axis of such shares is, and which bins rise above it: idle and full ones may hold so many samples that nothing would be
+ * seen of all between.
+ */
+export function scaleOfShares(found) {
+  const inner = Math.max(...found.slice(1, -1)), cut = [0, BINS - 1].filter((bin) => inner > 0 && found[bin] > 2 * inner);
+  return cut.length ? { top: inner, cut } : { top: Math.max(...found), cut };
+}
+
+/** What a bin of shares is called. */
+export function binWords(bin) {
+  const [from, to] = [bin, bin + 1].map((edge) => shown(edge / BINS));
+  return bin === 0 ? `below ${to}` : bin === BINS - 1 ? `at ${from} or above` : `from ${from} to ${to}`;
+}
+
+/** How exact a quantile of samples is, in words: those of shares come from 64 bins, with exactly 0 and exactly 1 apart, others from bins 2 % wide. */
+export function quantileWords(value, bounded) {
+  if (value === null || value === undefined) return "";
+  if (bounded) return value === 0 || value === 1 ? "exact" : `to within ${(50 / BINS).toFixed(1)} points`;
+  return "to within 1 %";
+}
+
 /** The share of samples at or above each load `k/64`, for k from 0 to 63: exact. */
 export function loadDuration(flat) {
   const found = shares(flat);

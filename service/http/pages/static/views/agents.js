@@ -3,7 +3,7 @@
 import { address, getJson, python } from "../api.js";
 import { SERVICE } from "../base.js";
 import { card } from "../card.js";
-import { badges, fill, h, name, table } from "../dom.js";
+import { badges, command, fill, h, name, table } from "../dom.js";
 import { plural, whole } from "../numbers.js";
 import { get, hostLink, link, set } from "../state.js";
 import { ago, clockWords } from "../time.js";
@@ -79,7 +79,7 @@ export function open(root) {
     fill(about, `${plural(page.total, "agent")}, ${plural(page.in_step, "samples as it is", "sample as they are")} asked to.`);
     const filtered = looked() || get("in_step") || get("connected");
     fill(rows, found.length ? table(`${found.length} of ${plural(page.total, "agent")}`, columns(), found.map(row))
-      : h("p", { class: "empty" }, filtered ? ["No agent is like this. ", h("a", { href: link("/agents", { label: null }) }, "Show all")] : ["No agent has reported yet. Start one: ", h("code", {}, `loadlens-agent --url ${SERVICE}`)]),
+      : h("p", { class: "empty" }, filtered ? ["No agent is like this. ", h("a", { href: link("/agents", { label: null }) }, "Show all")] : ["No agent has reported yet. Start one: ", command(`loadlens-agent --url ${SERVICE}`)]),
     h("div", { class: "controls" }, get("after") ? h("button", { type: "button", onclick: () => history.back() }, "Back") : null, page.next ? h("button", { type: "button", onclick: () => set({ after: page.next }) }, "Next") : null));
     list.refresh();
   }

@@ -3,14 +3,14 @@
 import { address, getPicture, getWindows, python } from "../api.js";
 import { SERVICE } from "../base.js";
 import { card } from "../card.js";
-import { badges, fill, h, name, table } from "../dom.js";
+import { badges, command, fill, h, name, table } from "../dom.js";
 import { heatMap, scaleStrip } from "../heatmap.js";
 import { lineChart, spacing, withGaps } from "../linechart.js";
-import { difference, loadDuration, merged, plural, quantile, shares, shown, whole } from "../numbers.js";
+import { binWords, difference, loadDuration, merged, plural, quantile, quantileWords, scaleOfShares, shares, shown, whole } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { ago, durationText, iso, moment, range } from "../time.js";
 import { labelFilter, labelGroups, labelLinks, labelTitle } from "./labels.js";
-import { annotations, loadDurationPython, metricOf, metricSelect, noteForm, saturatedShare, SATURATED } from "./shared.js";
+import { annotations, loadDurationPython, metricOf, metricSelect, narrower, noteForm, saturatedShare, SATURATED } from "./shared.js";
 
 export const title = "Fleet";
 const SORTS = { name: "name", mean: "mean", p95: "95th percentile", max: "maximum", change: "change", cores: "cores", seen: "last seen" };
@@ -89,7 +89,8 @@ export function open(root) {
     }),
   });
   const trendPlot = h("div", { class: "plot" });
-  trend.body.append(trendPlot);
+  const part = narrower();
+  trend.body.append(h("div", { class: "under" }, part.node, trendPlot));
   trend.node.append(noteForm(() => "*", () => refresh({ quiet: true })));
   const trendChart = lineChart(trendPlot, { label: "Utilization of the fleet over time", maximum: 1 });
 
@@ -105,7 +106,8 @@ export function open(root) {
     }),
   });
   const distributionPlot = h("div", { class: "plot small" });
-  distribution.body.append(distributionPlot);
+  const above = h("p", { class: "over" });
+  distribution.body.append(h("div", { class: "under" }, above, distributionPlot));
   const distributionChart = lineChart(distributionPlot, { time: false, label: "Distribution of samples over loads", zoom: () => {} });
 
   const duration = card("Load duration", {
@@ -267,7 +269,7 @@ export function open(root) {
   }
 
   const firing = h("section", { class: "card" }, h("header", {}, h("h2", {}, "Firing")), h("div", {}));
-  const begin = () => ["No host has reported yet. Start an agent: ", h("code", {}, `loadlens-agent --url ${SERVICE}`), ", or load a fleet to look at: ", h("code", {}, "loadlens-service demo"), "."];
+  const begin = () => ["No host has reported yet. Start an agent: ", command(`loadlens-agent --url ${SERVICE}`), ", or load a fleet to look at: ", command("loadlens-service demo"), "."];
   const nothing = () => (get("q") || get("state") || get("os") || get("label") || get("first")
     ? ["No host is like this. ", h("a", { href: link("/", { label: null }) }, "Show all")]
     : ["No host reported in this range. ", h("a", { href: location.pathname + "?range=30d" }, "Look at the last 30 days"), "."]);
@@ -317,10 +319,13 @@ export function open(root) {
       bands: [{ upper: 0, lower: 1, fill: "--band" }],
       marks: annotations.marks(),
     });
+    part.show(windows.map((one) => one.time), picture.rate);
     const { all, now } = bins();
     const edges = all.map((_, bin) => bin / 64);
+    const { top, cut } = scaleOfShares(all);
+    fill(above, cut.length && named.bounded ? h("span", {}, `Higher than drawn: ${cut.map((bin) => `${shown(all[bin])} ${binWords(bin)}`).join("; ")}`) : null);
     distributionChart.show(named.bounded && windows.length ? {
-      x: edges, domain: [0, 1], top: Math.max(...all, ...now),
+      x: edges, domain: [0, 1], top: cut.length ? top : Math.max(...all, ...now),
       series: [
         { label: "in the range", data: all, colour: "--series-1", fill: "--band", bars: true, swatch: "swatch-1" },
         { label: `in the last ${durationText(picture.rate)}`, data: now, colour: "--series-2", steps: true, width: 2, swatch: "swatch-2" },
@@ -337,12 +342,15 @@ export function open(root) {
     const all = merged(windows.map((one) => one.histogram));
     const last = picture.weighted.findLast((value) => value !== null);
     const from = windows.length ? Math.min(...windows.map((one) => one.min)) : null, to = windows.length ? Math.max(...windows.map((one) => one.max)) : null;
+    const p95 = all.length ? quantile(all, 0.95, named.bounded, from, to) : null;
     const { total: firingNow, rules } = picture.firing, some = chosenOnly() !== null;
-    const tile = (label, value, more, to_) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, to_ ? h("a", { href: to_ }, value) : value), h("dd", { class: "more" }, more));
+    const tile = (label, value, more, to_, title = null) => h("div", { class: "tile", title }, h("dt", {}, label), h("dd", {}, to_ ? h("a", { href: to_ }, value) : value), h("dd", { class: "more" }, more));
     fill(tiles,
       tile("Hosts", whole(shownHosts()), some ? `of ${whole(picture.known)} are shown` : `of ${whole(picture.known)} reported in the range`),
-      tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean"),
-      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), some ? "of those shown, over the whole range" : "of all hosts, over the whole range"),
+      tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean of the hosts", null,
+        named.name === "cpuUtilization" ? "The newest column of the heat map: each host counts by its cores." : "The newest column of the heat map: each host counts alike."),
+      tile("p95 of samples", shown(p95, named.unit), [some ? "of those shown" : "of all hosts", "over the whole range", quantileWords(p95, named.bounded)].filter(Boolean).join(", "), null,
+        "Each sample counts once: a host that samples more often weighs more."),
       tile("Saturated", named.bounded && all.length ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `share of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
       tile("Silent", whole(picture.states.silent), "no report for ten minutes", link("/", { q: get("q"), os: get("os"), state: "silent" })),
       tile("Firing", whole(firingNow), firingNow ? Object.keys(rules).slice(0, 3).join(", ") : "no rule fires", link("/alerts")));

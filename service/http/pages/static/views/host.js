@@ -6,12 +6,12 @@ import { card } from "../card.js";
 import { badges, fill, h, name } from "../dom.js";
 import { heatMap, levels, scaleStrip } from "../heatmap.js";
 import { lineChart, spacing, withGaps } from "../linechart.js";
-import { difference, loadDuration, meanOf, merged, plural, quantile, shown } from "../numbers.js";
+import { difference, loadDuration, meanOf, merged, plural, quantile, quantileWords, shown } from "../numbers.js";
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
 import { labelLinks } from "./labels.js";
 import { devicesCard } from "./devices.js";
-import { annotations, consumers, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
+import { annotations, consumers, loadDurationPython, metricOf, metrics, metricSelect, narrower, noteForm } from "./shared.js";
 import { processes } from "./processes.js";
 import { settings } from "./settings.js";
 import { stacked } from "./stacked.js";
@@ -21,6 +21,10 @@ const DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"
 const BUCKETS = 300;
 /** Kinds of CPU time that are drawn on top of each other; `cpuTimeWork` is some of them together. */
 const KINDS = [["cpuTimeUser", "programs"], ["cpuTimeSystem", "kernel"], ["cpuTimeIrq", "interrupts"], ["cpuTimeGuest", "virtual machines"], ["cpuTimeSteal", "stolen"], ["cpuTimeIowait", "idle, waiting for input and output"]];
+
+/** What the tiles do not have the room to say. */
+const MEAN = "The mean of all samples in the range, as exact as they are. A window counts by its samples; within a window, a sample weighs the time that it covers.";
+const QUANTILES = "Of all samples in the range: windows have histograms, which add up, so it does not depend on the width of buckets. It is exact to a bin.";
 
 /** Opens the view in `root`. */
 export function open(root) {
@@ -48,7 +52,8 @@ export function open(root) {
   });
   const historyPlot = h("div", { class: "plot tall" });
   const findings = h("ul", { class: "plain findings" });
-  history.body.append(h("div", { class: "controls" }, metric.label, checks.map((one) => one.label)), historyPlot);
+  const part = narrower();
+  history.body.append(h("div", { class: "controls" }, metric.label, checks.map((one) => one.label)), h("div", { class: "under" }, part.node, historyPlot));
   history.node.append(findings, noteForm(() => exactly(id()), () => refresh({ quiet: true })));
   const who = processes(() => id());
   const chart = lineChart(historyPlot, { label: "Load of the host over time", pick: (at) => who.pick(at) });
@@ -170,8 +175,10 @@ export function open(root) {
     last = windows.at(-1) ?? null;
     await annotations.load({ start, end, user: id() }, signal);
     paint(named);
-    const rest = [who.refresh({ start, end, rate }, signal).then(() => below.classList.remove("waiting")), loadCores(named, signal), describe(signal), agent.refresh(id(), signal)];
-    if (!quiet) rest.push(analyse(named, signal), loadOthers(named, signal));
+    const agented = agent.refresh(id(), signal), coresShown = loadCores(named, signal);
+    const first = Promise.all([who.refresh({ start, end, rate, agent: agented }, signal), coresShown]).then(() => below.classList.remove("waiting"));
+    const rest = [first, describe(signal), agented];
+    if (!quiet) rest.push(analyse(named, signal), loadOthers(named, agented, signal));
     await Promise.all(rest);
     for (const one of [history, coreCard, duration, weekCard, size]) one.refresh();
   }
@@ -230,11 +237,15 @@ export function open(root) {
       marks: [...(has("marks") ? marks : []), ...annotations.marks()],
       empty: ["Nothing was reported in this range. ", h("a", { href: "?" + new URLSearchParams({ id: id(), range: "30d" }) }, "Look at the last 30 days"), "."],
     });
+    part.show(windows.map((one) => one.time), rate);
     const flat = merged(windows.map((one) => one.histogram)), low = Math.min(...windows.map((one) => one.min)), high = Math.max(...windows.map((one) => one.max));
-    const q = (share) => (flat.length ? shown(quantile(flat, share, named.bounded, low, high), named.unit) : "–");
-    const tile = (label, value, more) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, value), h("dd", { class: "more" }, more));
+    const tile = (label, value, more, title = null) => h("div", { class: "tile", title }, h("dt", {}, label), h("dd", {}, value), h("dd", { class: "more" }, more));
+    const q = (label, share) => {
+      const value = flat.length ? quantile(flat, share, named.bounded, low, high) : null;
+      return tile(label, shown(value, named.unit), ["of samples", quantileWords(value, named.bounded)].filter(Boolean).join(", "), QUANTILES);
+    };
     fill(tiles, tile("Now", h("span", { id: "now" }, shown(newest()?.mean, named.unit)), newest() ? `${newest().words}, p95 ${shown(newest().p95, named.unit)}` : "no data"),
-      tile("Mean", shown(meanOf(windows), named.unit), "over the range, exact"), tile("Median", q(0.5), "of samples"), tile("p95", q(0.95), "of samples, exact over any range"), tile("p99", q(0.99), "of samples"));
+      tile("Mean", shown(meanOf(windows), named.unit), "of samples over the range, exact", MEAN), q("Median", 0.5), q("p95", 0.95), q("p99", 0.99));
     durationChart.show(named.bounded && windows.length
       ? { x: curve().map((_, bin) => bin / 64), domain: [0, 1], series: [{ label: "share of samples at or above", data: curve(), colour: "--series-1", fill: "--band", swatch: "swatch-1", unit: "1" }] }
       : { x: [], series: [], empty: named.bounded ? "No data in this range." : "Shown of shares, such as CPU utilization." });
@@ -252,6 +263,9 @@ export function open(root) {
     const highest = named.bounded ? 1 : Math.max(...cores.map((one) => one.mean), 1e-9);
     coreStrip.top.textContent = shown(highest, named.unit);
     coreMap.show({ pixels: levels(values, highest), rows: coreNumbers.length, columns, start: first * rate, rate }, { empty: "This host does not report its cores one by one." });
+    // No larger than what it says, where there is nothing to see.
+    corePlot.classList.toggle("blank", !coreNumbers.length);
+    coreStrip.node.hidden = !coreNumbers.length;
     coreMap.mark(annotations.marks());
   }
 
@@ -267,6 +281,8 @@ export function open(root) {
         if (week) weekStrip.top.textContent = shown(Math.max(...week.mean), named.unit);
         if (week) weekMap.show({ pixels: levels(week.mean, Math.max(...week.mean, 1e-9)), rows: 7, columns: 24, start: 0, rate: 1 });
         else weekMap.fail(found.unavailable);
+        weekPlot.classList.toggle("blank", !week);
+        weekStrip.node.hidden = !week;
       }),
       Promise.all([get_("anomalies"), get_("changes")]).then(([strange, changed]) => {
         const used = (one) => (one.who?.length ? `; most of the CPU by ${consumers(one.who)}` : "");
@@ -300,7 +316,7 @@ export function open(root) {
       h("p", {}, found.why), found.confidence === null ? null : h("p", { class: "quiet" }, `A day within the next two weeks stays under ${shown(found.target, "1", 0)} with a chance of ${shown(found.confidence, "1", 0)}.`)]);
   }
 
-  async function loadOthers(named, signal) {
+  async function loadOthers(named, agented, signal) {
     const question = { start: asked.start, end: asked.end, resample_rate: durationText(Math.max(rate, MINUTE)) };
     const wanted = metrics().filter((one) => one.name !== named.name);
     const found = await Promise.all(wanted.map((one) => getWindows(address(`/api/v1/windows/byUser/${segment(id())}`, { ...question, metric: one.name, device: one.devices ? "each" : null }), signal).catch((error) => {
@@ -310,7 +326,7 @@ export function open(root) {
     for (const one of small.splice(0)) one.close();
     const kinds = new Map(wanted.flatMap((one, place) => (found[place].length && KINDS.some(([known]) => known === one.name) ? [[one.name, found[place]]] : [])));
     const reported = wanted.flatMap((one, place) => (found[place].length && !kinds.has(one.name) ? [[one, found[place]]] : []));
-    fill(others, reported.length || kinds.size ? null : h("p", { class: "empty" }, "Only the CPU is reported of this host. Settings of its agent add others."));
+    fill(others, reported.length || kinds.size ? null : h("p", { class: "empty" }, `Only the CPU is reported of this host.${(await agented) ? " Settings of its agent add others." : ""}`));
     if (kinds.size) drawKinds(kinds, question);
     for (const [one, points] of reported) {
       if (points.some((row) => row.device)) {

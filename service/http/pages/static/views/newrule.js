@@ -2,7 +2,7 @@
 
 import { segment, send } from "../api.js";
 import { BASE } from "../base.js";
-import { h, notice } from "../dom.js";
+import { command, h, notice } from "../dom.js";
 import { metricOf, metrics } from "./shared.js";
 
 const LENGTHS = { "0s": "at once", "1m": "a minute", "5m": "5 minutes", "15m": "15 minutes", "1h": "an hour" };
@@ -22,7 +22,7 @@ export function newRule(done) {
     h("label", {}, "Host", user), h("label", {}, "Metric", metric), h("label", {}, levelUnit, level), h("label", {}, "For", length), h("label", {}, "Name of the rule", called), h("button", { class: "main" }, "Make rule"));
   const node = h("section", { class: "card" }, h("header", {}, h("h2", {}, "New rule")),
     h("p", { class: "quiet" }, "Fires while a host's mean is above the level. * stands for any characters. Other kinds of rules, and whom they tell, come from ",
-      h("code", {}, "--rules rules.toml"), " or by ", h("a", { href: `${BASE}/docs` }, "PUT /api/v1/rules/{name}"), "."), form, problem);
+      command("--rules rules.toml"), " or by ", h("a", { href: `${BASE}/docs` }, "PUT /api/v1/rules/{name}"), "."), form, problem);
   unit();
 
   function unit() {

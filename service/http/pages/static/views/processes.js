@@ -16,7 +16,7 @@ const MOST_BUCKETS = 2000;
 const called = (one) => [name(one.name), one.unit ? [" (", name(one.unit), ")"] : null, one.command && one.command !== one.name ? [" ", h("code", {}, name(one.command))] : null];
 const label = (one) => (one.unit ? `${one.name} (${one.unit})` : one.name);
 
-/** A card of the host `id()`. `show` is told the range; `pick` a moment of it. */
+/** A card of the host `id()`. `refresh` is told the range, and who the agent is by a promise; `pick` a moment of the range. */
 export function processes(id) {
   const by = h("select", { onchange: () => set({ who: by.value === "process" ? null : by.value }) }, h("option", { value: "process" }, "processes"), h("option", { value: "unit" }, "units and containers"));
   let asked = {}, found = null, loading = null;
@@ -34,7 +34,7 @@ export function processes(id) {
   made.body.append(h("div", { class: "controls" }, h("label", {}, "Show ", by)), plot, then, whole);
   const chart = lineChart(plot, { label: "CPU by process over time", pick });
 
-  async function refresh({ start, end, rate }, signal) {
+  async function refresh({ start, end, rate, agent }, signal) {
     by.value = get("who") === "unit" ? "unit" : "process";
     const width = Math.max(rate, Math.ceil((end - start) / MOST_BUCKETS / 1000) * 1000);
     asked = { host: id(), start, end, by: by.value, resample_rate: durationText(width) };
@@ -48,11 +48,15 @@ export function processes(id) {
       fill(then);
       return;
     }
-    paint(width);
+    paint(width, found.buckets.length ? null : await agent);
     made.refresh();
   }
 
-  function paint(width) {
+  /** What to do where nobody said who ran: `agent` is the host's, null where it has none, undefined where we may not know. */
+  const silence = (agent) => (agent ? "The agent did not say which processes ran. Choose it in its settings below, or start it with --processes names."
+    : agent === null ? "Which processes ran is not known: no agent of this project reports for this host. One started with --processes names says it." : "Which processes ran was not reported.");
+
+  function paint(width, agent) {
     const { top, buckets } = found;
     fill(then);
     fill(whole, top.length ? [h("h3", {}, "In the whole range"), list(found)] : null);
@@ -63,7 +67,7 @@ export function processes(id) {
       x, domain: [asked.start / 1000, asked.end / 1000],
       ...stacked(columns.map((data, place) => (place < top.length ? { label: label(top[place]), data } : { label: "others", data, rest: true }))),
       marks: annotations.marks(),
-      empty: "The agent did not say which processes ran. Choose it in its settings below, or start it with --processes names.",
+      empty: silence(agent),
     });
   }
 

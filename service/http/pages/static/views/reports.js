@@ -4,7 +4,7 @@ import { address, getJson, getNames, segment } from "../api.js";
 import { BASE, SERVICE } from "../base.js";
 import { fill, h } from "../dom.js";
 import { get, set } from "../state.js";
-import { iso, range } from "../time.js";
+import { range } from "../time.js";
 import { schedules } from "./schedules.js";
 
 export const title = "Reports";
@@ -56,14 +56,14 @@ export function open(root) {
   }
 
   async function refresh({ quiet = false } = {}) {
-    const { start, end, relative } = range();
     if (document.activeElement !== host) host.value = get("host");
     target.value = get("target", "80");
     if (!list.options.length) getNames().then(({ names }) => fill(list, names.map((one) => h("option", { value: one })))).catch(() => {});
-    const line = `loadlens-analytics report ${get("host") ? `user '${get("host").replaceAll("'", "'\\''")}'` : "fleet"} ${relative ? `--last ${relative}` : `--start ${iso(start)} --end ${iso(end)}`} --url ${SERVICE} --out report.html`;
+    // A line for each Monday is of the week before, whatever range is looked at; a percent sign ends a line of a crontab.
+    const line = `loadlens-analytics report ${get("host") ? `user '${get("host").replaceAll("'", "'\\''")}'` : "fleet"} --last 7d --url ${SERVICE} --out report.html`.replaceAll("%", "\\%");
     await planned.refresh();
     command.hidden = false;
-    fill(command, h("h2", {}, "Elsewhere"), h("p", {}, "Any scheduler can make it, as PDF too; this line of a crontab does so each Monday at 7:"), h("pre", { tabindex: "0" }, `0 7 * * 1  ${line}`),
+    fill(command, h("h2", {}, "Elsewhere"), h("p", {}, "Any scheduler can make it, as PDF too; this line of a crontab does so each Monday at 7, of the week before:"), h("pre", { tabindex: "0" }, `0 7 * * 1  ${line}`),
       h("p", { class: "quiet" }, "docs/reports.md has the same for systemd, and PDF and PNG."));
     if (get("made") && !quiet && shownFor !== location.search) await show();
   }

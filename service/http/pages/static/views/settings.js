@@ -27,6 +27,7 @@ export function settings() {
   let id = "", timer = 0, dirty = false, filled = "";
   form.addEventListener("input", () => { dirty = true; });
 
+  /** The agent; null where the host has none, undefined where that cannot be asked. */
   async function refresh(user, signal) {
     id = user;
     let agent;
@@ -37,7 +38,7 @@ export function settings() {
     } catch (problem) {
       if (problem.name === "AbortError") throw problem;
       fill(body, h("p", { class: "empty" }, problem.message));
-      return null;
+      return undefined;
     }
     if (!agent) {
       fill(body, h("p", { class: "empty" }, "No agent of this project reports for this host, so its settings cannot be changed from here."));

@@ -1,9 +1,10 @@
 // What several views need: the metric that is looked at, and what saturated means.
 
 import { address, getJson, python, send } from "../api.js";
-import { h, notice } from "../dom.js";
+import { fill, h, notice } from "../dom.js";
 import { shown } from "../numbers.js";
 import { get, set } from "../state.js";
+import { duration, iso, moment, MINUTE, range, RANGES } from "../time.js";
 
 /** The load that counts as saturated: an edge of bins, so that the share of samples above it is exact. */
 export const SATURATED = 58 / 64;
@@ -17,6 +18,33 @@ export const loadDurationPython = (method, positional, { start, end, resample_ra
 
 /** Who used most of the CPU of a host at some time, in words; empty where that is not known. */
 export const consumers = (used) => (used ?? []).map((one) => `${one.unit ? `${one.name} (${one.unit})` : one.name} ${shown(one.share, "1", 0)}`).join(", ");
+
+/** Data that take less of a range than this part of it are hard to see in it. */
+const SMALL_PART = 1 / 6;
+
+/** A line over a chart that offers to show the part of the range that has data, where that is a small one. */
+export function narrower() {
+  const node = h("p", { class: "over no-print", hidden: true });
+  return {
+    node,
+    /** `times` are the starts of the buckets with data, `width` milliseconds wide, in the range of the address. */
+    show(times, width) {
+      const { start, end, relative } = range(), first = Math.max(times[0], start), last = Math.min(times.at(-1) + width, end);
+      node.hidden = !times.length || last - first >= SMALL_PART * (end - start);
+      if (node.hidden) return;
+      const goesOn = relative && end - last < 2 * width + 2 * MINUTE;
+      const fitting = goesOn && Object.keys(RANGES).find((one) => duration(one) >= end - first);
+      const changes = fitting ? { range: fitting, from: null, to: null } : { from: iso(first), to: iso(last), range: null };
+      node.hidden = Boolean(fitting) && duration(fitting) >= end - start;
+      node.style.textAlign = first + last > start + end ? "left" : "right";
+      fill(node, goesOn ? `Data since ${moment(first)}. ` : `Data from ${moment(first)} to ${moment(last)}. `,
+        h("button", { type: "button", onclick: () => set(changes) }, fitting ? RANGES[fitting] : "Show them"));
+    },
+    hide() {
+      node.hidden = true;
+    },
+  };
+}
 
 const options = () => [...document.getElementById("metrics").content.querySelectorAll("option")];
 
