@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,6 +227,57 @@ def test_nobody_can_tell_which_way_a_report_went(
             seen.append(answered)
     assert seen[0] == seen[1]
     assert ("instructions" in repr(seen)) == (shown == () or "operator" in shown)
+
+
+HEADERS = [
+    ("Content-Type", "application/json"), ("Content-Type", "Application/X-NDJSON"), ("Content-Type", "text/plain; x"),
+    ("Content-Type", "application/x-ndjson"), ("Accept", "text/html"), ("Accept-Encoding", "zstd;q=0, gzip"),
+    ("Connection", "close"), ("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Proto", "https"), ("X-Request-ID", "a b"),
+    ("Origin", "http://localhost"), ("Sec-Fetch-Site", "cross-site"), ("Cookie", "a=b"), ("If-Match", "*"),
+    ("Host", "rebound.example"), ("Authorization", "Bearer nonsense"), ("Authorization", "bearer  x"),
+    ("Content-Encoding", "gzip"), ("Content-Encoding", "br"), ("Content-Encoding", "identity"),
+]  # fmt: skip
+
+
+def odd(dice: random.Random) -> tuple[bytes, list[tuple[str, str]], str]:
+    """A body, headers and what stands behind the path: each of them right more often than not."""
+    end_ms = END_MS + dice.choice([0, 1000, -1000, -(10**13), dice.randrange(10**6)])
+    report = small(dice.choice(["a", "\u00fc", "a/b", "x" * 129]), end_ms, dice.choice([0.5, 1, 1.5, -0.0]))
+    if dice.random() < 0.3:
+        report[dice.choice(["agent", "labels", "processes", "os_version", "more"])] = dice.choice(
+            [None, {}, [], "x", 5]
+        )
+    body = as_json(report)
+    place = dice.randrange(len(body))
+    body = dice.choice(
+        [body] * 8
+        + [
+            body[:place], body[:place] + dice.randbytes(1) + body[place + 1 :], b"\xef\xbb\xbf" + body, b"\n" + body,
+            body + b"\n" + body, b"[" + body + b"]", body + b"}", body.replace(b'"user_id"', b'"user_id":"b","user_id"'),
+        ]
+    )  # fmt: skip
+    headers = dice.sample(HEADERS, dice.choice([0, 0, 1, 1, 2, 4]))
+    if ("Content-Encoding", "gzip") in headers and dice.random() < 0.7:
+        body = gzip.compress(body, mtime=0)
+    return body, headers, dice.choice(["", "", "", "?x=1&x=2", "?%zz", "/"])
+
+
+@pytest.mark.server
+def test_nobody_can_tell_from_what_is_odd_either(tmp_path: Path) -> None:
+    seen: list[list[object]] = []
+    for way, more in (("direct", []), ("routed", [*ROUTED.items()])):
+        dice = random.Random(1)
+        with RunningService(tmp_path / way, "--max-users", "3") as service, service.client() as client:
+            answered: list[object] = []
+            for _ in range(400):
+                body, headers, behind = odd(dice)
+                answer = client.post(METRICS + behind, content=body, headers=headers + more)
+                told = {name: value for name, value in answer.headers.items() if name not in ("date", "x-request-id")}
+                answered.append((answer.status_code, told, answer.content))
+            seen.append(answered)
+    assert seen[0] == seen[1]
+    statuses = {answer[0] for answer in seen[0]}  # type: ignore[index]
+    assert statuses >= {202, 400, 403, 404, 415, 421, 422}
 
 
 @pytest.mark.parametrize(("accepted", "coding"), [(b"gzip", b"gzip"), (b"identity", None)])
