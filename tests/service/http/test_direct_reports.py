@@ -253,7 +253,8 @@ def odd(dice: random.Random) -> tuple[bytes, list[tuple[str, str]], str]:
         [body] * 8
         + [
             body[:place], body[:place] + dice.randbytes(1) + body[place + 1 :], b"\xef\xbb\xbf" + body, b"\n" + body,
-            body + b"\n" + body, b"[" + body + b"]", body + b"}", body.replace(b'"user_id"', b'"user_id":"b","user_id"'),
+            body + b"\n" + body, b"[" + body + b"]", body + b"}",
+            body.replace(b'"user_id"', b'"user_id":"b","user_id"'),
         ]
     )  # fmt: skip
     headers = dice.sample(HEADERS, dice.choice([0, 0, 1, 1, 2, 4]))
