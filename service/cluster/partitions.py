@@ -22,7 +22,7 @@ def partition_of(user_id: str) -> int:
 
 def message_id(report: Report) -> str:
     """What tells a report from all others: host, types of metrics and end of the window; without spaces."""
-    metrics = report.typed_metrics()
+    metrics = report.metrics
     if len(metrics) == 1:
         types = type_name(type(metrics[0]))
     else:

@@ -65,15 +65,16 @@ class Memtable:
         index = self._series
         rows = 0
         for report in reports:
-            user = index.hear(report)
-            system = index.system(report.os_type, report.os_version)
+            user, system = index.hear(report)
             if report.processes is not UNSET:
                 self._add_use((report.user_id, report.end_timestamp, report.processes))
-            for metric in report.typed_metrics():
+            for metric in report.metrics:
                 if type(metric) is Cpu:
-                    ids = index.of_cpu(user, metric)
+                    ids = user.cpu if user.has(metric) else index.of_cpu(user, metric)
                     if report.end_timestamp == user.last_seen:
-                        user.cores = len(ids) - 1 - sum(core >= IDLEST_CORE for core in metric.cores)
+                        user.cores = len(ids) - 1
+                        if metric.cores:
+                            user.cores -= sum(core >= IDLEST_CORE for core in metric.cores)
                 else:
                     if metric.of_devices:
                         metric = index.named(user, metric)  # noqa: PLW2901
@@ -82,7 +83,8 @@ class Memtable:
                 rows += len(ids)
         self.last = last
         self.rows += rows
-        if len(tail) >= min(_STEP, _CHUNK) and is_imported(_COLUMNS):
+        # What comes in bulk is sorted once, a whole chunk at a time; what comes one by one is not to wait for that.
+        if len(tail) >= (_CHUNK if len(reports) >= _STEP else min(_STEP, _CHUNK)) and is_imported(_COLUMNS):
             self._content = self._shortened(pieces, small, tail, len(reports))
 
     def _shortened(

@@ -196,6 +196,26 @@ def test_of_a_bulk_load_few_reports_stay_as_they_came(monkeypatch: pytest.Monkey
     assert sum(counted) < 16
 
 
+def test_a_bulk_load_is_sorted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pieces are for reports that come one by one; joining them sorts their windows again."""
+    monkeypatch.setattr(memtable_module, "_CHUNK", 64)
+    monkeypatch.setattr(memtable_module, "_STEP", 8)
+    sorted_rows: list[int] = []
+    sort = sorted_windows.SortedWindows.of
+
+    def counted(batch: pa.RecordBatch) -> sorted_windows.SortedWindows:
+        sorted_rows.append(len(batch))
+        return sort(batch)
+
+    monkeypatch.setattr(sorted_windows.SortedWindows, "of", counted)
+    memtable = Memtable(SeriesIndex(), after=0)
+    sent = reports(1_000)
+    for last in range(20, 1_001, 20):
+        memtable.add(last, sent[last - 20 : last])
+    memtable.pieces()
+    assert sum(sorted_rows) == memtable.rows
+
+
 def test_of_reports_that_come_one_by_one_few_are_turned_into_columns_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -228,7 +248,7 @@ def test_of_reports_that_come_one_by_one_few_are_turned_into_columns_at_a_time(
 def means_of(index: SeriesIndex, report: Report) -> list[tuple[int, float]]:
     """The series of a report, with the mean of each."""
     found = []
-    for metric in report.typed_metrics():
+    for metric in report.metrics:
         if isinstance(metric, Cpu):
             numbers = index.cores(report.user_id, Cpu.quantities[0].name)
             found.append((numbers[WHOLE], metric.avg_utilization))
