@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from contract.metrics import AnyMetric, Metric
+from contract.metrics import AnyMetric
 from contract.problems import explained, undecodable
 from contract.processes import ProcessUse
 from contract.selectors import Labels, UserId
@@ -79,10 +79,6 @@ class Report(Struct, gc=False, frozen=True, omit_defaults=True):
     """Who used the CPU; only where that is asked of the agent."""
     labels: Labels | UnsetType = UNSET
     """What the host is labelled with; left out by who knows of no labels, which says nothing of them."""
-
-    def typed_metrics(self) -> list[Metric]:
-        """`metrics`, with the base class that a type checker knows."""
-        return self.metrics
 
 
 def report_id(user_id: str, end_ms: int) -> str:

@@ -2,8 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from operator import ge
-from typing import NamedTuple, TypeVar
+from operator import ge, gt, lt
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -28,8 +27,6 @@ from contract.rounding import clip_rounding
 from contract.selectors import fault_of_labels
 from contract.times import SECONDS_BELOW
 
-_T = TypeVar("_T")
-
 _CPU_MEMBERS = {"min": "min_utilization", "max": "max_utilization", "histogram": "histogram"}
 _BY_CORE = (
     "var_utilization_by_core",
@@ -52,12 +49,9 @@ class MalformedReport(InvalidReport):
     """A body that is not JSON."""
 
 
-class Accepted(NamedTuple):
-    """A valid report."""
-
-    report: Report
-    text: bytes
-    """The JSON to keep: the body as it came, or with what rounding had carried out of its range clipped."""
+Accepted = tuple[Report, bytes]
+"""A valid report, and its JSON to keep: the body as it came, or with what rounding had carried out of its range
+clipped."""
 
 
 def accepted(body: bytes, now_ms: int, oldest_ms: int = 0) -> Accepted:
@@ -76,12 +70,13 @@ def accepted(body: bytes, now_ms: int, oldest_ms: int = 0) -> Accepted:
                 report, problems = _checked(body, now_ms, oldest_ms)
     if report is None or problems:
         raise InvalidReport(problems)
-    return Accepted(report, body)
+    return report, body
 
 
 def parse(body: bytes, now_ms: int, oldest_ms: int = 0) -> Report:
     """The report of `accepted`, for who does not keep its text."""
-    return accepted(body, now_ms, oldest_ms).report
+    report, _ = accepted(body, now_ms, oldest_ms)
+    return report
 
 
 def _checked(body: bytes, now_ms: int, oldest_ms: int) -> tuple[Report | None, list[Problem]]:
@@ -116,18 +111,14 @@ def check(report: Report, now_ms: int) -> list[Problem]:
         problems += _times(start_ms, end_ms, now_ms)
     if not (report.user_id.isprintable() and report.os_version.isprintable()):
         problems += _unprintable(report)
-    metrics = report.typed_metrics()
+    metrics = report.metrics
     if len(metrics) > 1 and len({type(metric) for metric in metrics}) < len(metrics):
         problems.append(Problem("/metrics", "expected each metric type at most once, got one twice"))
     for place, metric in enumerate(metrics):
-        if type(metric) is Cpu:
+        if type(metric) is not Cpu:
+            problems += _other(metric, f"/metrics/{place}", report.observations_per_metric)
+        elif not _is_simple(metric):
             problems += _cpu(metric, f"/metrics/{place}", report.observations_per_metric)
-        else:
-            for quantity, distribution in metric.distributions():
-                pointer = f"/metrics/{place}/{quantity.attribute}"
-                problems += _distribution(quantity, distribution, pointer, report.observations_per_metric)
-            if metric.of_cores or metric.of_devices:
-                problems += [*_cores(metric, f"/metrics/{place}"), *_devices(metric, f"/metrics/{place}")]
     if report.processes is not UNSET:
         problems += _processes(report.processes)
     if report.labels is not UNSET and (fault := fault_of_labels(report.labels)):
@@ -199,6 +190,18 @@ def _devices(metric: Metric, pointer: str) -> Iterator[Problem]:
             yield Problem(f"{pointer}/devices/{place}", detail)
 
 
+def _is_simple(cpu: Cpu) -> bool:
+    """Whether it says nothing but means and variances, which agree: most reports of the original's clients do."""
+    variances = cpu.var_utilization_by_core
+    return (
+        cpu.histogram is UNSET
+        and cpu.min_utilization is UNSET
+        and cpu.max_utilization is UNSET
+        and not (cpu.cores or cpu.min_utilization_by_core or cpu.max_utilization_by_core or cpu.histogram_by_core)
+        and (not variances or len(variances) == len(cpu.avg_utilization_by_core))
+    )
+
+
 def _cpu(cpu: Cpu, pointer: str, observations: int) -> Sequence[Problem]:
     cores = len(cpu.avg_utilization_by_core)
     lists: tuple[Sequence[object], ...] = (
@@ -213,9 +216,22 @@ def _cpu(cpu: Cpu, pointer: str, observations: int) -> Sequence[Problem]:
         return [Problem(f"{pointer}/cores", "expected each core once, got one twice")]
     if cpu.cores and max(cpu.cores) > LAST_CORE:
         return [Problem(f"{pointer}/cores", f"expected numbers from 0 to {LAST_CORE}, got {max(cpu.cores)}")]
-    if cpu.min_utilization is UNSET and cpu.max_utilization is UNSET and cpu.histogram is UNSET and not any(lists[1:4]):
+    if _agrees(cpu, observations):
         return ()
     return [*_cpu_extras(cpu, pointer, observations)]
+
+
+def _agrees(cpu: Cpu, observations: int) -> bool:
+    """Whether minimum, maximum and histogram of the host and of each core may be of the same samples as the mean."""
+    if not _may_be(cpu.avg_utilization, cpu.min_utilization, cpu.max_utilization, cpu.histogram, observations, LINEAR):
+        return False
+    means = cpu.avg_utilization_by_core
+    # Compared as lists, at the speed of the interpreter's own loops.
+    return (
+        not any(map(lt, means, cpu.min_utilization_by_core))
+        and not any(map(gt, means, cpu.max_utilization_by_core))
+        and all(_is_histogram(one, observations, LINEAR) for one in cpu.histogram_by_core)
+    )
 
 
 def _cpu_extras(cpu: Cpu, pointer: str, observations: int) -> Iterator[Problem]:
@@ -223,21 +239,23 @@ def _cpu_extras(cpu: Cpu, pointer: str, observations: int) -> Iterator[Problem]:
         cpu.avg_utilization, cpu.min_utilization, cpu.max_utilization, cpu.histogram, observations, LINEAR
     ):
         yield Problem(f"{pointer}/{_CPU_MEMBERS[name]}", detail)
-    if cpu.histogram_by_core or cpu.min_utilization_by_core or cpu.max_utilization_by_core:
-        for core, mean in enumerate(cpu.avg_utilization_by_core):
-            for name, detail in _disagreements(
-                mean,
-                _at(cpu.min_utilization_by_core, core),
-                _at(cpu.max_utilization_by_core, core),
-                _at(cpu.histogram_by_core, core),
-                observations,
-                LINEAR,
-            ):
+    lists = (cpu.min_utilization_by_core, cpu.max_utilization_by_core, cpu.histogram_by_core)
+    if any(lists):
+        means = cpu.avg_utilization_by_core
+        unsaid = (UNSET,) * len(means)
+        by_core = zip(means, *(values or unsaid for values in lists), strict=True)
+        for core, (mean, minimum, maximum, histogram) in enumerate(by_core):
+            for name, detail in _disagreements(mean, minimum, maximum, histogram, observations, LINEAR):
                 yield Problem(f"{pointer}/{_CPU_MEMBERS[name]}_by_core/{core}", detail)
 
 
-def _at(values: Sequence[_T], place: int) -> "_T | UnsetType":
-    return values[place] if values else UNSET
+def _other(metric: Metric, pointer: str, observations: int) -> Iterator[Problem]:
+    """What is wrong with a metric that is not the CPU's."""
+    for quantity, distribution in metric.distributions():
+        yield from _distribution(quantity, distribution, f"{pointer}/{quantity.attribute}", observations)
+    if metric.of_cores or metric.of_devices:
+        yield from _cores(metric, pointer)
+        yield from _devices(metric, pointer)
 
 
 def _distribution(quantity: Quantity, distribution: Distribution, pointer: str, observations: int) -> Iterator[Problem]:
@@ -266,7 +284,7 @@ def _disagreements(
     bins: Bins,
 ) -> Sequence[tuple[str, str]]:
     """What of `min`, `max` and `histogram` cannot be of the same `count` samples as the rest, and why."""
-    if minimum is UNSET and maximum is UNSET and histogram is UNSET:
+    if _may_be(mean, minimum, maximum, histogram, count, bins):
         return ()
     found = []
     tolerance = ROUNDING * max(1.0, mean)
@@ -277,6 +295,34 @@ def _disagreements(
     if histogram is not UNSET and (reason := _histogram_fault(histogram, count, bins)):
         found.append(("histogram", reason))
     return found
+
+
+def _may_be(
+    mean: float,
+    minimum: float | UnsetType,
+    maximum: float | UnsetType,
+    histogram: list[int] | UnsetType,
+    count: int,
+    bins: Bins,
+) -> bool:
+    """Whether `_disagreements` finds none, told quickly; rounding is left to that."""
+    return (
+        (minimum is UNSET or minimum <= mean)
+        and (maximum is UNSET or maximum >= mean)
+        and (histogram is UNSET or _is_histogram(histogram, count, bins))
+    )
+
+
+def _is_histogram(flat: list[int], count: int, bins: Bins) -> bool:
+    """Whether a flat histogram is one of `count` samples: told in one pass, for there are several in most reports."""
+    total, last = 0, bins.first - 1
+    pairs = iter(flat)
+    for index, number in zip(pairs, pairs, strict=False):
+        if index <= last or number < 1:
+            return False
+        last = index
+        total += number
+    return total == count and last <= bins.last and len(flat) % 2 == 0
 
 
 def _histogram_fault(flat: list[int], count: int, bins: Bins) -> str | None:

@@ -4,7 +4,7 @@ A new type is a struct beside the others and an entry in `TYPES`.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Union
+from typing import TYPE_CHECKING, Annotated, Union
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -358,4 +358,7 @@ TYPES: tuple[type[Metric], ...] = (
 )  # fmt: skip
 
 # A Union built at run time is what msgspec decodes; a type checker sees the base class.
-AnyMetric = Union[TYPES]  # type: ignore[valid-type]  # noqa: UP007
+if TYPE_CHECKING:
+    AnyMetric = Metric
+else:
+    AnyMetric = Union[TYPES]  # noqa: UP007

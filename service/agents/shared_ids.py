@@ -1,6 +1,6 @@
 """User ids that more than one host reports under: their windows overlap, and their agents listen in turn."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -50,18 +50,17 @@ class _Recent:
     start: int
     end: int
     """The end of the last window, epoch milliseconds."""
+    newest: int
+    """The end of the newest of the last windows. One of a clock that ran ahead counts until it is of these no more."""
     windows: deque[tuple[int, int]] | None = None
     """The starts and ends of the last windows, where they do not just follow one another: few hosts need them."""
+    in_order: int = 0
+    """Windows since the last that began before the newest one's end; counted while `windows` are kept."""
     counted: int = -1
     """What `newest` was when an overlap was counted last."""
     overlaps: int = 0
     since: int = 0
     """Windows since that overlap."""
-
-    @property
-    def newest(self) -> int:
-        """The end of the newest of these windows. One of a clock that ran ahead counts until it is of these no more."""
-        return max(end for _, end in self.windows) if self.windows else self.end
 
     def take(self, start: int, end: int) -> bool:
         """Whether a window overlaps one before it, and so many did in a row that two hosts must have sent them.
@@ -69,19 +68,31 @@ class _Recent:
         An overlap counts only where time has gone on since the one before: windows after a clock was set back overlap
         those from before it while the newest stays the same; those of two hosts come in turn.
         """
-        overlaps = False
-        newest = self.newest
-        if start < newest:
-            if self.windows is None:
-                self.windows = deque([(self.start, self.end)], _KEPT)
-            overlaps = any(_overlap(start, end, *window) for window in self.windows)
-        if overlaps and newest != self.counted:
-            self.overlaps = self.overlaps + 1 if self.since <= _APART else 1
-            self.counted, self.since = newest, 0
         self.since += 1
+        if start >= self.newest and self.windows is None:
+            self.start, self.end, self.newest = start, end, end
+            return False
+        return self._compare(start, end)
+
+    def _compare(self, start: int, end: int) -> bool:
+        """As `take`, where windows did not just follow one another."""
+        if self.windows is None:
+            self.windows = deque([(self.start, self.end)], _KEPT)
+        self.in_order += 1
+        overlaps = False
+        if start < self.newest:
+            self.in_order = 0
+            overlaps = any(_overlap(start, end, *window) for window in self.windows)
+        if overlaps and self.newest != self.counted:
+            self.overlaps = self.overlaps + 1 if self.since - 1 <= _APART else 1
+            self.counted, self.since = self.newest, 1
         self.start, self.end = start, end
-        if self.windows is not None:
-            self.windows.append((start, end))
+        is_newest_last = len(self.windows) == _KEPT and self.windows[0][1] == self.newest
+        self.windows.append((start, end))
+        self.newest = max(window[1] for window in self.windows) if is_newest_last else max(self.newest, end)
+        if self.in_order > _KEPT:
+            # They follow one another again.
+            self.windows = None
         return overlaps and self.overlaps >= ENOUGH
 
 
@@ -110,7 +121,7 @@ class SharedIds:
 
     def __init__(self, control: ControlDatabase) -> None:
         self._control = control
-        self._recent: dict[type[Metric], dict[str, _Recent]] = {}
+        self._recent: defaultdict[type[Metric], dict[str, _Recent]] = defaultdict(dict)
         self._listeners: dict[str, deque[str]] = {}
         self._unwritten: set[str] = set()
         control.migrate("agents.shared_ids", _STEPS)
@@ -118,16 +129,21 @@ class SharedIds:
         self.found = {row[0]: SharedId(*row[1:]) for row in control.read(query, (_MAX_SHARED,))}
         """The shared ids."""
 
+    @property
+    def kept(self) -> int:
+        """Of how many hosts several windows are kept, because they did not just follow one another."""
+        return sum(one.windows is not None for some in self._recent.values() for one in some.values())
+
     def observe(self, reports: Sequence[Report]) -> list[str]:
         """Take new reports, in the order in which they came; the ids that are found to be shared now, not before."""
         fresh = []
         for report in reports:
             # Other metrics of one host may come in reports of their own.
-            of_type = self._recent.setdefault(type(report.typed_metrics()[0]), {})
+            of_type = self._recent[type(report.metrics[0])]
             recent = of_type.get(report.user_id)
             start, end = report.start_timestamp, report.end_timestamp
             if recent is None:
-                of_type[report.user_id] = _Recent(start, end)
+                of_type[report.user_id] = _Recent(start, end, end)
             elif recent.take(start, end):
                 fresh += self._note(report.user_id, report.end_timestamp, 1)
         return fresh

@@ -20,10 +20,11 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 _log = logging.getLogger("loadlens.service")
 _END = b"\r\n"
-_WORDS = (4, 5)
-"""Of MSG, without and with where to answer."""
-_HEADERS = b"NATS/1.0\r\nNats-Msg-Id: %b\r\n\r\n"
-_HEADERS_SIZE = len(_HEADERS % b"")
+_PLAIN = b"MSG"
+_MOST = {_PLAIN: 5, b"HMSG": 6}
+"""Words of a message with where to answer; without it is one less."""
+_HEADERS_SIZE = len(b"NATS/1.0\r\nNats-Msg-Id: \r\n\r\n")
+_PUBLISH = b"HPUB %b %b %d %d\r\nNATS/1.0\r\nNats-Msg-Id: %b\r\n\r\n%b\r\n"
 _AT_ONCE = 256 * 1024
 """Bytes that are handed to the connection together: the client keeps 2 MiB for a server that is slow."""
 _RETRY_S = 0.1
@@ -127,14 +128,13 @@ class ShortClient(Client):
         if self.is_closed:
             raise nats.errors.ConnectionClosedError
         texts: list[bytes] = []
-        size = 0
+        size, most = 0, self.max_payload
         for one in messages:
             headers, payload = _HEADERS_SIZE + len(one.id), len(one.payload)
-            if payload > self.max_payload:
+            if payload > most:
                 # The server would end the connection for it.
                 raise nats.errors.MaxPayloadError
-            texts.append(b"HPUB %b %b %d %d\r\n" % (one.subject, one.reply, headers, headers + payload))
-            texts += _HEADERS % one.id, one.payload, _END
+            texts.append(_PUBLISH % (one.subject, one.reply, headers, headers + payload, one.id, one.payload))
             size += payload
             if size > _AT_ONCE:
                 await self._send_command(b"".join(texts))
@@ -171,6 +171,7 @@ class _ShortParser(Parser):
         is_all = False
         taking: Take | None = None
         batch: list[Arrived] = []
+        takers = self._takers
         try:
             while not (is_all := place == end):
                 line = read.find(_END, place)
@@ -179,12 +180,12 @@ class _ShortParser(Parser):
                     break
                 # MSG or HMSG, subject, subscription, where to answer if at all, bytes of headers if any, bytes of all
                 words = read[place:line].split()
-                has_headers = words[0] == b"HMSG"
-                take = self._takers.get(words[2]) if has_headers or words[0] == b"MSG" else None
-                if take is None or len(words) - has_headers not in _WORDS:
+                most = _MOST.get(words[0], 0)
+                take = takers.get(words[2]) if most else None
+                if take is None or not most - 1 <= (count := len(words)) <= most:
                     break
                 start = line + 2
-                body = start + (int(words[-2]) if has_headers else 0)
+                body = start if words[0] == _PLAIN else start + int(words[-2])
                 stop = start + int(words[-1])
                 if stop + 2 > end:
                     is_all = True
@@ -193,7 +194,7 @@ class _ShortParser(Parser):
                     if taking is not None:
                         hand_on(taking, batch)
                     taking, batch = take, []
-                reply = words[3] if len(words) == 5 + has_headers else b""
+                reply = words[3] if count == most else b""
                 batch.append(Arrived(words[1], reply, read[body:stop], read[start:body]))
                 place = stop + 2
         except (IndexError, ValueError):

@@ -11,7 +11,7 @@ _ONLY_ID = b"NATS/1.0\r\nNats-Msg-Id: "
 """What headers begin with that have nothing but an id, as those of reports."""
 _ID_AT = len(_ONLY_ID)
 _HEARTBEAT = b"NATS/1.0 100"
-_ACKNOWLEDGE = [b"$JS", b"ACK"]
+_ACKNOWLEDGE = b"$JS.ACK."
 _TOKENS = 9
 """Of where a message's acknowledgement would go, with servers such as 2.9."""
 
@@ -66,12 +66,12 @@ class Delivery:
         delivered, behind = self._delivered, b""
         next_sequence = -1
         for message in batch:
-            tokens = message.reply.split(b".")
-            if tokens[:2] != _ACKNOWLEDGE:
+            if not message.reply.startswith(_ACKNOWLEDGE):
                 if not message.headers.startswith(_HEARTBEAT):
                     # The request has ended, for its time or for want of a leader.
                     self.asked = 0
                 continue
+            tokens = message.reply.split(b".")
             # Its sequence in the stream, its number among those of the consumer, when it was put, and how many follow.
             # Newer servers put a domain and an account in front, and a random token behind.
             start = 5 if len(tokens) == _TOKENS else 7

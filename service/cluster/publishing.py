@@ -131,7 +131,7 @@ class Publisher:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{len(left)} reports were not acknowledged within {_ACKNOWLEDGED_S:.0f} s")
                 answers = await self._send(left)
-                last = max([last, *(answer.seq for answer in answers if answer is not None)])
+                last = max([last, *[answer.seq for answer in answers if answer is not None]])
                 left = [message for message, answer in zip(left, answers, strict=True) if answer is None]
                 if left:
                     await asyncio.sleep(_PAUSE_S)
@@ -173,7 +173,8 @@ class Publisher:
     def _kept(self, answer: _Acknowledged | None) -> _Acknowledged | None:
         """An answer that says that a message is stored; None where it is to be sent again. Raises as `publish`."""
         if answer is None or answer.error is None:
-            self.duplicates += bool(answer and answer.duplicate)
+            if answer is not None and answer.duplicate:
+                self.duplicates += 1
             return answer
         words = answer.error.description
         if any(one in words for one in _FULL):
@@ -185,10 +186,11 @@ class Publisher:
         return None
 
     def _acknowledge(self, messages: Sequence[Arrived]) -> None:
+        waiting, decode = self._waiting, _ACKNOWLEDGED.decode
         for message in messages:
-            if (found := self._waiting.pop(message.subject, None)) is not None:
+            if (found := waiting.pop(message.subject, None)) is not None:
                 # Where no leader is, nobody answers, which NATS tells by a status.
-                answer = _ACKNOWLEDGED.decode(message.payload) if message.payload else _NOBODY
+                answer = decode(message.payload) if message.payload else _NOBODY
                 under_way, place, is_probe = found
                 (under_way.probed if is_probe else under_way.answer)(place, answer)
 

@@ -136,7 +136,7 @@ class Ingest:
         all_newer = True
         for report in reports:
             end = report.end_timestamp
-            for metric in report.typed_metrics():
+            for metric in report.metrics:
                 stream = (report.user_id, type(metric))
                 if newest.get(stream, -1) < end:
                     # Noted even where another report is to be looked up first: whoever brings this one
@@ -311,4 +311,4 @@ def _fail(done: _Done, error: BaseException) -> None:
 
 def keys_of(report: Report) -> dict[Key, Metric]:
     """What identifies each metric of a report."""
-    return {Key(report.user_id, type(metric), report.end_timestamp): metric for metric in report.typed_metrics()}
+    return {Key(report.user_id, type(metric), report.end_timestamp): metric for metric in report.metrics}

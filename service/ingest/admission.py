@@ -1,6 +1,6 @@
 """How many hosts and cores are let in: what has ever reported takes memory for good, so its number has a limit."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from contract.report import Report
 from service.stores.base import Store
@@ -31,13 +31,16 @@ class Admission:
         self.refused = 0
         """Reports of hosts and cores that were too many."""
 
-    def admit(self, report: Report) -> list[NewSeries]:
+    def admit(self, report: Report) -> Collection[NewSeries]:
         """Let a report in; returns the series that it adds, for `arrived` when the store has it, or never will.
 
         Raises NotLetInError where its host, or its cores, are too many.
         """
+        lacking = self._store.lacking(report)
+        if not lacking:
+            return ()  # so the host is known as well, as that of nearly every report is
         user, coming = report.user_id, self._coming
-        added = [(user, *one) for one in self._store.lacking(report) if (user, *one) not in coming]
+        added = [(user, *one) for one in lacking if (user, *one) not in coming]
         if added and self._store.series_count + len(coming) + len(added) > self._max_series:
             self.refused += 1
             self._too_many = min(len(added), self._too_many) if self._is_full else len(added)

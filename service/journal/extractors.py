@@ -77,7 +77,7 @@ class Extractor:
     def summaries(self, report: Report) -> tuple[Summary, ...] | None:
         """The window's summary, or one for each core where it compares cores; None without this metric."""
         kind = TYPE_OF[self.metric.quantity.name]
-        for metric in report.typed_metrics():
+        for metric in report.metrics:
             if type(metric) is kind:
                 break
         else:

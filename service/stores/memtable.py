@@ -39,8 +39,10 @@ _USES_CHUNK = 256
 
 _Content = tuple["list[windows.SortedWindows]", "list[windows.SortedWindows]", "list[windows.Entry]"]
 """Pieces, small pieces behind them, and the tail."""
-_Ahead = tuple["list[windows.Entry]", "list[windows.SortedWindows]"]
-"""A tail, and pieces of its first whole chunks."""
+_Ahead = tuple["list[windows.Entry]", "list[windows.SortedWindows]", int]
+"""A tail, pieces of its beginning, and how much of it that is."""
+_PIECES = 16
+"""So many pieces of a tail that grows while it is asked for become one."""
 
 
 class Memtable:
@@ -49,14 +51,16 @@ class Memtable:
     `add` runs on one thread; everything else may be called from any, and sees every window whose `add` returned.
     """
 
-    def __init__(self, series: SeriesIndex, after: int) -> None:
+    def __init__(self, series: SeriesIndex, after: int, *, as_came: bool = False) -> None:
+        """With `as_came` reports stay as they came until somebody asks, which may be never, and it can be cut."""
         self._series = series
+        self._as_came = as_came
         self.last = after
         """The journal offset of its last report."""
         self.rows = 0
         # Replaced as one, so that a reader never sees a piece twice or not at all.
         self._content: _Content = ([], [], [])
-        self._ahead: _Ahead = ([], [])
+        self._ahead: _Ahead = ([], [], 0)
         self._uses: tuple[list[process_use.UseTables], list[process_use.UseEntry]] = ([], [])
 
     def add(self, last: int, reports: Sequence[Report]) -> None:
@@ -65,15 +69,16 @@ class Memtable:
         index = self._series
         rows = 0
         for report in reports:
-            user = index.hear(report)
-            system = index.system(report.os_type, report.os_version)
+            user, system = index.hear(report)
             if report.processes is not UNSET:
                 self._add_use((report.user_id, report.end_timestamp, report.processes))
-            for metric in report.typed_metrics():
+            for metric in report.metrics:
                 if type(metric) is Cpu:
-                    ids = index.of_cpu(user, metric)
+                    ids = user.cpu if user.has(metric) else index.of_cpu(user, metric)
                     if report.end_timestamp == user.last_seen:
-                        user.cores = len(ids) - 1 - sum(core >= IDLEST_CORE for core in metric.cores)
+                        user.cores = len(ids) - 1
+                        if metric.cores:
+                            user.cores -= sum(core >= IDLEST_CORE for core in metric.cores)
                 else:
                     if metric.of_devices:
                         metric = index.named(user, metric)  # noqa: PLW2901
@@ -82,7 +87,10 @@ class Memtable:
                 rows += len(ids)
         self.last = last
         self.rows += rows
-        if len(tail) >= min(_STEP, _CHUNK) and is_imported(_COLUMNS):
+        if self._as_came:
+            return
+        # What comes in bulk is sorted once, a whole chunk at a time; what comes one by one is not to wait for that.
+        if len(tail) >= (_CHUNK if len(reports) >= _STEP else min(_STEP, _CHUNK)) and is_imported(_COLUMNS):
             self._content = self._shortened(pieces, small, tail, len(reports))
 
     def _shortened(
@@ -96,36 +104,63 @@ class Memtable:
         if len(tail) >= _CHUNK:
             # As many as came, so that reports of a bulk load do not lie there as objects, of which a memtable would
             # leave the interpreter's heap in pieces.
-            made = self._made(tail, _AT_ONCE + came // _CHUNK)
-            return [*pieces, *small, *made], [], tail[len(made) * _CHUNK :]
+            made, behind = self._made(tail, _AT_ONCE + came // _CHUNK)
+            return [*pieces, *small, *made], [], tail[behind:]
         small = [*small, windows.SortedWindows.of(windows.columns(tail))]
         if len(small) * _STEP < _CHUNK:
             return pieces, small, []
         return [*pieces, windows.SortedWindows.joined(small)], [], []
 
-    def _made(self, tail: list[windows.Entry], most: int | None = None) -> list[windows.SortedWindows]:
-        """The whole chunks of a tail as pieces, of those that nobody has made yet only the first `most`.
+    def _made(self, tail: list[windows.Entry], most: int | None = None) -> tuple[list[windows.SortedWindows], int]:
+        """The whole chunks of a tail as pieces, of those that nobody has made only the first `most`; how much that is.
 
         What was made is kept until the tail is another list: a tail grows long where many reports come at once, and
-        whoever asks would make pieces of it again each time. Two threads that make the same have the same.
+        whoever asks would make pieces of it again each time. Two threads that make the same have the same. Of reports
+        that stay as they came pieces are made of what is no whole chunk, too: nothing else makes them shorter.
         """
-        of_tail, made = self._ahead
+        of_tail, made, done = self._ahead
         if of_tail is not tail:
-            made = []
-        behind = len(tail) // _CHUNK
+            made, done = [], 0
+        behind = len(tail) if self._as_came else len(tail) // _CHUNK * _CHUNK
         if most is not None:
-            behind = min(behind, len(made) + most)
-        if behind > len(made):
-            places = range(len(made) * _CHUNK, behind * _CHUNK, _CHUNK)
-            made = made + [windows.SortedWindows.of(windows.columns(tail[at : at + _CHUNK])) for at in places]
-            self._ahead = (tail, made)
-        return made
+            behind = min(behind, done + most * _CHUNK)
+        if behind > done:
+            parts = (tail[at : min(at + _CHUNK, behind)] for at in range(done, behind, _CHUNK))
+            made = made + [windows.SortedWindows.of(windows.columns(part)) for part in parts]
+            if self._as_came and len(made) > _PIECES:
+                made = [windows.SortedWindows.joined(made)]
+            done = behind
+            self._ahead = (tail, made, done)
+        return made, done
 
     def _in_parts(self, most: int | None = None) -> tuple[list[windows.SortedWindows], list[windows.Entry]]:
         """Sorted pieces, of the tail only `most` more than there are, and what is left of the tail."""
         pieces, small, tail = self._content
-        made = self._made(tail, most)
-        return [*pieces, *small, *made], tail[len(made) * _CHUNK :]
+        made, behind = self._made(tail, most)
+        return [*pieces, *small, *made], tail[behind:]
+
+    def cut(self, reports: int, offset: int) -> tuple[Memtable, Memtable]:
+        """The first `reports`, the last of them at a journal offset, and the rest; of one with them as they came."""
+        _, _, tail = self._content
+        place, count, last = 0, 0, None
+        for _, report, _, _ in tail:
+            if report is not last:
+                if count == reports:
+                    break
+                count, last = count + 1, report
+            place += 1
+        before, behind = (Memtable(self._series, offset, as_came=True) for _ in range(2))
+        before._take(offset, tail[:place])
+        behind._take(self.last, tail[place:])
+        return before, behind
+
+    def _take(self, last: int, entries: list[windows.Entry]) -> None:
+        """Take what another memtable has, which the index of series knows."""
+        self.last, self.rows = last, sum(len(ids) for ids, _, _, _ in entries)
+        self._content = ([], [], entries)
+        for place, (_, report, _, _) in enumerate(entries):
+            if report.processes is not UNSET and (not place or entries[place - 1][1] is not report):
+                self._add_use((report.user_id, report.end_timestamp, report.processes))
 
     def _add_use(self, entry: process_use.UseEntry) -> None:
         done, tail = self._uses

@@ -81,6 +81,10 @@ class User:
     devices: Devices = field(default_factory=dict)
     """The disks and interfaces that it has named."""
 
+    def has(self, cpu: Cpu) -> bool:
+        """Whether `cpu` holds the series of a CPU metric: it tells of the same cores as the last."""
+        return len(self.cpu) == len(cpu.avg_utilization_by_core) + 1 and cpu.cores == self.numbers
+
     def runs(self, end_ms: int, system: int) -> None:
         """Take that a window that ends at a moment came from a system."""
         known = self.systems
@@ -187,9 +191,9 @@ class SeriesIndex:
 
     def of_cpu(self, user: User, cpu: Cpu) -> tuple[int, ...]:
         """The series of a CPU metric: the whole host, then each core of its lists."""
-        cores = len(cpu.avg_utilization_by_core)
-        if len(user.cpu) == cores + 1 and cpu.cores == user.numbers:
+        if user.has(cpu):
             return user.cpu
+        cores = len(cpu.avg_utilization_by_core)
         name = Cpu.quantities[0].name
         user.numbers = cpu.cores
         user.cpu = tuple(self._id(user.user_id, name, core) for core in (WHOLE, *(cpu.cores or range(cores))))
@@ -228,12 +232,11 @@ class SeriesIndex:
         """
         user = self.users.get(report.user_id)
         added: list[tuple[str, int]] = []
-        for metric in report.typed_metrics():
+        for metric in report.metrics:
             if isinstance(metric, Cpu):
-                cores = len(metric.avg_utilization_by_core)
-                if user is not None and len(user.cpu) == cores + 1 and metric.cores == user.numbers:
+                if user is not None and user.has(metric):
                     continue
-                numbers: Iterable[int] = metric.cores or range(cores)
+                numbers: Iterable[int] = metric.cores or range(len(metric.avg_utilization_by_core))
             else:
                 numbers = metric.core_numbers()
             for quantity in metric.of_cores:
@@ -282,8 +285,11 @@ class SeriesIndex:
         """The series that stands for all of a user's metric type: every report of the type has it."""
         return self.cores(user_id, kind.quantities[0].name).get(WHOLE)
 
-    def hear(self, report: Report) -> User:
-        """Remember who sent a report, and what it says of the host."""
+    def hear(self, report: Report) -> tuple[User, int]:
+        """Remember who sent a report, and what it says of the host; the user, and the place of its system in `systems`.
+
+        Every report passes here, and most say what the one before said.
+        """
         user = self.users.get(report.user_id)
         if user is None:
             user = self.users[report.user_id] = User(report.user_id, "", "", 0, report.start_timestamp, -1)
@@ -296,8 +302,13 @@ class SeriesIndex:
                 user.labels = report.labels
         if report.start_timestamp < user.first_seen:
             user.first_seen = report.start_timestamp
-        user.runs(end, self.system(report.os_type, report.os_version))
-        return user
+        system = self._systems.get((report.os_type, report.os_version))
+        if system is None:
+            system = self.system(report.os_type, report.os_version)
+        known = user.systems
+        if not known or known[-1][1] != system or end < known[-1][0]:
+            user.runs(end, system)
+        return user, system
 
     def system(self, os_type: str, os_version: str) -> int:
         """The place of an operating system in `systems`."""

@@ -51,7 +51,7 @@ def test_reports_of_this_host_reach_the_service(tmp_path: Path) -> None:
         assert agent.stop() == 0
     report = service.reports()[0]
     assert list(check(report, now_ms=times.now_ms())) == []
-    [cpu] = report.typed_metrics()
+    [cpu] = report.metrics
     assert isinstance(cpu, Cpu)
     assert len(cpu.avg_utilization_by_core) == len(cpu.histogram_by_core) >= 1
     assert report.observations_per_metric >= 10

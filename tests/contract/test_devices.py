@@ -63,7 +63,8 @@ def disks(**changed: Any) -> bytes:
 
 def test_devices_that_agree_are_taken_and_shares_are_clipped_by_rounding_alone() -> None:
     assert accepted(disks(), NOW_MS)
-    (metric,) = accepted(disks(busy_by_device=[1.0000000000000002, -1e-17]), NOW_MS).report.metrics
+    report, _ = accepted(disks(busy_by_device=[1.0000000000000002, -1e-17]), NOW_MS)
+    (metric,) = report.metrics
     assert metric.busy_by_device == [1.0, 0.0]
 
 

@@ -15,7 +15,7 @@ def test_the_original_systems_report_is_read_unchanged() -> None:
     assert (report.start_timestamp, report.end_timestamp) == (1531402660605, 1531402665626)
     assert report.observations_per_metric == 100
     assert (report.os_type, report.os_version) == ("Linux", "18.04 LTS")
-    [cpu] = report.typed_metrics()
+    [cpu] = report.metrics
     assert isinstance(cpu, Cpu)
     assert cpu.avg_utilization == 0.2148631642976225
     assert cpu.var_utilization == 0.005718669350831782
@@ -28,7 +28,7 @@ def test_the_original_systems_report_is_read_unchanged() -> None:
 def test_variances_may_be_missing(member: str) -> None:
     document = msgspec.json.decode(ORIGINAL)
     del document["metrics"][0][member]
-    [cpu] = decode_report(msgspec.json.encode(document)).typed_metrics()
+    [cpu] = decode_report(msgspec.json.encode(document)).metrics
     assert getattr(cpu, member) in (0.0, [])
 
 
@@ -53,7 +53,7 @@ def test_members_left_out_are_not_written() -> None:
 
 
 def test_a_metrics_distributions_come_with_their_quantities() -> None:
-    memory = decode_report(msgspec.json.encode(full())).typed_metrics()[1]
+    memory = decode_report(msgspec.json.encode(full())).metrics[1]
     assert isinstance(memory, Memory)
     assert [(quantity.name, samples.mean) for quantity, samples in memory.distributions()] == [
         ("memory.utilization", 0.5)
@@ -67,4 +67,4 @@ def test_each_metric_type_is_told_by_its_type_member(kind: type) -> None:
     else:
         metric = {"type": type_name(kind)} | {quantity.attribute: {"avg": 0.5} for quantity in kind.quantities}  # type: ignore[attr-defined]
     document = full() | {"metrics": [metric]}
-    assert type(decode_report(msgspec.json.encode(document)).typed_metrics()[0]) is kind
+    assert type(decode_report(msgspec.json.encode(document)).metrics[0]) is kind

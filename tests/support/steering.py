@@ -225,7 +225,7 @@ def merged_cpu(reports: list[Report]) -> Summary:
     """What all windows of the whole host make together."""
     summary = Summary.empty()
     for report in reports:
-        (cpu,) = report.typed_metrics()
+        (cpu,) = report.metrics
         minimum, maximum = cpu.min_utilization, cpu.max_utilization  # type: ignore[attr-defined]
         summary = summary.merge(
             Summary(

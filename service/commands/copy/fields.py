@@ -55,7 +55,7 @@ def _summaries(target: Store, users: Sequence[str], span: DayRange) -> dict[Fiel
 
 def _values(report: Report) -> Iterator[tuple[str, float]]:
     """The original's fields of a report, with their values."""
-    for metric in report.typed_metrics():
+    for metric in report.metrics:
         if isinstance(metric, Cpu):
             means, variances = metric.avg_utilization_by_core, metric.var_utilization_by_core
             over = [max(means), min(means)] if means else []

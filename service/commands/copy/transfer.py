@@ -215,7 +215,7 @@ def unknown(target: Store, reports: list[Report], users: set[str]) -> list[Repor
 
 def _samples(report: Report) -> int:
     """The samples of a report, about: those of its first metric, for each quantity."""
-    return report.observations_per_metric * sum(len(metric.quantities) for metric in report.typed_metrics())
+    return report.observations_per_metric * sum(len(metric.quantities) for metric in report.metrics)
 
 
 def _batches(samples: "pd.Series[int]") -> Iterator[list[str]]:

@@ -60,7 +60,7 @@ def metric_name(quantity: Quantity) -> str:
 def points_of(report: Report, *, cores: bool = False) -> Iterator[Point]:
     """The values of a report, of its disks and interfaces by name, and of single cores where `cores` asks for them."""
     shared = {"instance": report.user_id, "job": "loadlens"}
-    for metric in report.typed_metrics():
+    for metric in report.metrics:
         if isinstance(metric, Cpu):
             (quantity,) = metric.quantities
             yield from _points(quantity, _whole(metric), shared, report)

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import falcon
@@ -215,6 +216,7 @@ class Metrics:
         refusal: HTTPProblem | None = None
         now_ms = times.now_ms()
         oldest_ms = self._store.oldest_ms(now_ms)
+        admit = partial(self._admit, identity) if identity.is_scoped else self._let_in
         for index, body in enumerate(bodies):
             try:
                 report, text = accepted(body, now_ms, oldest_ms)
@@ -223,7 +225,7 @@ class Metrics:
                 rejected.add(index, error.problems)
             else:
                 try:
-                    added += self._admit(identity, report)
+                    added += admit(report)
                 except HTTPProblem as not_let_in:
                     refusal = not_let_in
                     self._say_refused(report.user_id, refusal.problems)
@@ -262,10 +264,14 @@ class Metrics:
             extra=fields(user=named or None, reason=reason),
         )  # fmt: skip
 
-    def _admit(self, identity: Identity, report: Report) -> list[NewSeries]:
+    def _admit(self, identity: Identity, report: Report) -> Collection[NewSeries]:
         """The series that a report adds; raises ProblemError where it is not taken from this token, or at all."""
         if identity.is_scoped and not identity.covers(report.user_id):
             raise _of_another()
+        return self._let_in(report)
+
+    def _let_in(self, report: Report) -> Collection[NewSeries]:
+        """As `_admit`, from who may send reports of any host."""
         try:
             return self._admission.admit(report)
         except NotLetInError as error:

@@ -9,7 +9,7 @@ ledger has a new note by the time it has read.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ _WAIT_S = 10.0
 _IDLE_S = 600.0
 """A process that nobody has asked for so long does not add up the open buckets: whoever asks first reads windows."""
 _PART_REPORTS = 2048
-"""A part of the memory has so many reports: where the writer stops in the middle of one, it is made anew."""
+"""A part of the memory has so many reports."""
 
 
 class Progress(Protocol):
@@ -53,15 +53,25 @@ class Progress(Protocol):
 
 
 class _Part:
-    """Reports that follow each other in the log, as they came and as windows."""
+    """Reports that follow each other in the log.
 
-    def __init__(self, index: SeriesIndex, after: int) -> None:
+    They stay as they came until somebody asks: a process that only takes reports makes no columns of them, and where
+    the writer stops in the middle of a part nothing is made again.
+    """
+
+    def __init__(self, after: int, memtable: Memtable) -> None:
         self.after = after
-        self.memtable = Memtable(index, after)
+        self.memtable = memtable
         self.reports = 0
         self.began_s = time.monotonic()
         """When its first report came."""
-        self._commits: list[tuple[int, Sequence[Report]]] = []
+        self._commits: list[tuple[int, int]] = []
+        """The offset of the last report of each commit, and how many it has."""
+
+    @classmethod
+    def empty(cls, index: SeriesIndex, after: int) -> Self:
+        """A part that begins behind an offset."""
+        return cls(after, Memtable(index, after, as_came=True))
 
     @property
     def last(self) -> int:
@@ -71,24 +81,27 @@ class _Part:
         if not self.reports:
             self.began_s = time.monotonic()
         self.memtable.add(last, reports)
+        self._note(last, len(reports))
+
+    def _note(self, last: int, reports: int) -> None:
         self._commits.append((last, reports))
-        self.reports += len(reports)
+        self.reports += reports
 
-    def split(self, index: SeriesIndex, offset: int) -> tuple["_Part", "_Part"]:
+    def split(self, offset: int) -> tuple[Memtable, "_Part"]:
         """What is up to an offset, and what is behind it."""
-        before, behind = _Part(index, self.after), _Part(index, offset)
+        before = sum(_place(last, reports, offset) for last, reports in self._commits)
+        memtable, rest = self.memtable.cut(before, offset)
+        behind = _Part(offset, rest)
         for last, reports in self._commits:
-            place = _place(last, reports, offset)
-            if place:
-                before.add(min(last, offset), reports[:place])
-            if place < len(reports):
-                behind.add(last, reports[place:])
-        return before, behind
+            left = reports - _place(last, reports, offset)
+            if left:
+                behind._note(last, left)
+        return memtable, behind
 
 
-def _place(last: int, reports: Sequence[Report], offset: int) -> int:
+def _place(last: int, reports: int, offset: int) -> int:
     """How many of `reports`, the last of them at offset `last`, are at `offset` or before."""
-    return min(max(len(reports) - (last - offset), 0), len(reports))
+    return min(max(reports - (last - offset), 0), reports)
 
 
 class _Frozen:
@@ -139,7 +152,7 @@ class ReplicaViews(Views):
         self._now_ms = now_ms
         self._refresh = refresh
         self.written_through = 0
-        self._parts = [_Part(index, 0)]
+        self._parts = [_Part.empty(index, 0)]
         self._flushed_parts: list[Memtable] = []
         self._gathered = Windows.empty()
         self._open_from_ms = now_ms() + FUTURE_MS
@@ -156,15 +169,15 @@ class ReplicaViews(Views):
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports, the last of them at offset `last`; InfluxDB may have them by now."""
         with self._changed:
-            place = _place(last, reports, self.written_through)
+            place = _place(last, len(reports), self.written_through)
             if place or last - len(reports) > self.last:
                 # The writer was quicker than this process: what the open buckets have of it is not known here.
                 self._open_from_ms = self._now_ms() + FUTURE_MS
             if place:
-                Memtable(self._index, 0).add(last, reports[:place])
+                Memtable(self._index, 0, as_came=True).add(last, reports[:place])
             if place < len(reports):
                 if self._parts[-1].reports >= _PART_REPORTS:
-                    self._parts.append(_Part(self._index, self._parts[-1].last))
+                    self._parts.append(_Part.empty(self._index, self._parts[-1].last))
                 self._parts[-1].add(last, reports[place:])
 
     def apply(self, progress: Progress) -> None:
@@ -190,10 +203,10 @@ class ReplicaViews(Views):
             elif part.after >= offset:
                 kept.append(part)
             else:
-                before, behind = part.split(self._index, offset)
-                self._flushed_parts.append(before.memtable)
+                before, behind = part.split(offset)
+                self._flushed_parts.append(before)
                 kept.append(behind)
-        self._parts = kept or [_Part(self._index, offset)]
+        self._parts = kept or [_Part.empty(self._index, offset)]
 
     def tidy(self) -> None:
         """Add up what was flushed while somebody asks now and then; where nobody does, it need not be kept."""

@@ -55,6 +55,19 @@ def test_two_hosts_are_found_after_a_clock_that_ran_ahead(tmp_path: Path, ahead_
     assert set(found.found) == {"a"}
 
 
+def test_two_hosts_are_found_long_after_windows_had_come_out_of_order(tmp_path: Path) -> None:
+    """Once many followed one another again, a host takes no more memory and time than before."""
+    found = shared(tmp_path)
+    for window in [*windows(2, 1), *windows(0, 1), *windows(4, 40)]:
+        found.observe([report(*window)])
+    assert not found.found
+    assert found.kept == 0
+    for window in in_turn(windows(84, 12), windows(84.7, 12)):
+        found.observe([report(*window)])
+    assert set(found.found) == {"a"}
+    assert found.kept == 1
+
+
 @pytest.mark.parametrize(
     "sent",
     [

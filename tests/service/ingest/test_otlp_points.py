@@ -68,7 +68,7 @@ class Door:
 
 
 def cpus(reports: Iterable[Report]) -> list[Cpu]:
-    return [one for report in reports for one in report.typed_metrics() if isinstance(one, Cpu)]
+    return [one for report in reports for one in report.metrics if isinstance(one, Cpu)]
 
 
 def shares(reports: Iterable[Report]) -> list[float]:

@@ -53,7 +53,7 @@ def taken(scrapes: Scrapes, parts: Iterable[list[ScrapedValue]]) -> Iterator[Rep
 
 
 def metrics(reports: Iterable[Report]) -> list[Metric]:
-    return [metric for report in reports for metric in report.typed_metrics()]
+    return [metric for report in reports for metric in report.metrics]
 
 
 def test_shares_are_the_growth_of_counters_from_one_scrape_to_the_next() -> None:
@@ -167,7 +167,7 @@ def gauges(number: int) -> list[ScrapedValue]:
 
 def test_memory_disks_networks_load_and_the_scheduler_are_kept_too() -> None:
     reports = [*taken(Scrapes(NODE_EXPORTER), (gauges(number) for number in range(5)))]
-    last = {type(metric): metric for metric in reports[-1].typed_metrics()}
+    last = {type(metric): metric for metric in reports[-1].metrics}
     assert {*last} == {Memory, Swap, MemoryBytes, FileSystems, Load, Scheduler, Pressure, Network, Disk}
     found = {
         f"{kind.__name__}.{quantity.attribute}": distribution.mean
@@ -211,7 +211,7 @@ def test_a_gauge_counts_only_where_there_are_no_counters() -> None:
 
     parts = [[*scrape(number, "both"), gauge(number, "both"), gauge(number, "gauge")] for number in range(6)]
     reports = [*taken(Scrapes(NODE_EXPORTER), parts)]
-    shares = {(one.user_id, round(metric.avg_utilization, 9)) for one in reports for metric in one.typed_metrics()
+    shares = {(one.user_id, round(metric.avg_utilization, 9)) for one in reports for metric in one.metrics
               if isinstance(metric, Cpu)}  # fmt: skip
     assert shares == {("both", 0.5), ("gauge", 0.25)}
 

@@ -64,7 +64,7 @@ def test_each_device_has_its_own_numbers(place: Place, state: str) -> None:
 def sorted_devices(one: Report) -> Report:
     """The report with its devices by name; a store gives them in an order of its own."""
     metrics = []
-    for metric in one.typed_metrics():
+    for metric in one.metrics:
         names = metric.device_names()
         metrics.append(metric.of_some_devices(sorted(range(len(names)), key=names.__getitem__)) if names else metric)
     return replace(one, metrics=metrics)

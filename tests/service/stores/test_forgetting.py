@@ -59,7 +59,7 @@ def without(recording: Recording) -> list[Report]:
 
 
 def keys_of(reports: list[Report]) -> set[Key]:
-    return {Key(one.user_id, type(metric), one.end_timestamp) for one in reports for metric in one.typed_metrics()}
+    return {Key(one.user_id, type(metric), one.end_timestamp) for one in reports for metric in one.metrics}
 
 
 def compact(store: Store) -> None:
@@ -170,6 +170,6 @@ def test_repair_brings_it_back_from_nowhere(folder: Path, recording: Recording) 
     store = EmbeddedStore(folder, "256MB")
     assert not store.has_user(GONE)
     mean = store.answer(Question(CPU, START_MS, END_MS, DAY_MS * 365))["count"].sum()
-    cpus = [one for one in without(recording) if isinstance(one.typed_metrics()[0], Cpu)]
+    cpus = [one for one in without(recording) if isinstance(one.metrics[0], Cpu)]
     assert mean == sum(one.observations_per_metric for one in cpus)
     store.close()

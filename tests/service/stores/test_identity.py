@@ -15,7 +15,7 @@ from tests.support.stores import Place
 
 
 def keys_of(reports: list[Report]) -> set[Key]:
-    return {Key(one.user_id, type(metric), one.end_timestamp) for one in reports for metric in one.typed_metrics()}
+    return {Key(one.user_id, type(metric), one.end_timestamp) for one in reports for metric in one.metrics}
 
 
 def known(store: Store, keys: set[Key]) -> set[Key]:

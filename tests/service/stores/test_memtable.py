@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from contract.metrics import Cpu, Distribution, Memory, Metric
+from contract.processes import Consumer, ProcessUse
 from contract.report import Report
 from service.stores import memtable as memtable_module
 from service.stores import sorted_windows
@@ -196,6 +198,81 @@ def test_of_a_bulk_load_few_reports_stay_as_they_came(monkeypatch: pytest.Monkey
     assert sum(counted) < 16
 
 
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("place", [0, 1, 20, 49, 50])
+def test_reports_that_stay_as_they_came_can_be_cut(place: int, asked: bool) -> None:
+    index = SeriesIndex()
+    memtable = Memtable(index, after=100, as_came=True)
+    sent = reports(50)
+    for number in range(0, 50, 5):
+        memtable.add(105 + number, sent[number : number + 5])
+        if asked:
+            memtable.pieces()
+    everything, series = rows(memtable.batches()), len(index)
+    before, behind = memtable.cut(place, 100 + place)
+    ends = {report.end_timestamp for report in sent[:place]}
+    assert rows(before.batches()) == [row for row in everything if row[1] in ends]
+    assert rows(behind.batches()) == [row for row in everything if row[1] not in ends]
+    assert (before.last, behind.last, before.rows + behind.rows) == (100 + place, 150, memtable.rows)
+    assert len(index) == series
+    behind.add(151, reports(1, seed=1))
+    assert len(rows(behind.batches())) == behind.rows
+
+
+def test_who_used_the_cpu_is_cut_with_its_report() -> None:
+    use = ProcessUse(seconds=5.0, cores=4, busy_s=2.0, processes=[Consumer("cc1plus", 1.5)])
+    sent = [replace(one, processes=use) for one in reports(3)]
+    memtable = Memtable(SeriesIndex(), after=0, as_came=True)
+    memtable.add(3, sent)
+    before, behind = memtable.cut(1, 1)
+    found = [[len(tables.windows) for tables in one.process_uses()] for one in (before, behind)]
+    assert found == [[1], [2]]
+
+
+def test_nothing_is_made_of_reports_that_stay_as_they_came_until_somebody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    def counted(entries: Sequence[Entry]) -> pa.RecordBatch:
+        made.append(len(entries))
+        return columns(entries)
+
+    monkeypatch.setattr(sorted_windows, "columns", counted)
+    memtable = Memtable(SeriesIndex(), after=0, as_came=True)
+    sent = reports(600)
+    memtable.add(500, sent[:500])
+    assert not made
+    assert len(rows(memtable.batches())) == memtable.rows
+    for number in range(500, 600):
+        memtable.add(number + 1, [sent[number]])
+        memtable.pieces()
+    # What came between two who asked is made once, and nothing twice.
+    assert sum(made) == sum(len(report.metrics) for report in sent)
+    assert len(memtable.pieces()) <= 17
+    assert len(rows(memtable.batches())) == memtable.rows
+
+
+def test_a_bulk_load_is_sorted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pieces are for reports that come one by one; joining them sorts their windows again."""
+    monkeypatch.setattr(memtable_module, "_CHUNK", 64)
+    monkeypatch.setattr(memtable_module, "_STEP", 8)
+    sorted_rows: list[int] = []
+    sort = sorted_windows.SortedWindows.of
+
+    def counted(batch: pa.RecordBatch) -> sorted_windows.SortedWindows:
+        sorted_rows.append(len(batch))
+        return sort(batch)
+
+    monkeypatch.setattr(sorted_windows.SortedWindows, "of", counted)
+    memtable = Memtable(SeriesIndex(), after=0)
+    sent = reports(1_000)
+    for last in range(20, 1_001, 20):
+        memtable.add(last, sent[last - 20 : last])
+    memtable.pieces()
+    assert sum(sorted_rows) == memtable.rows
+
+
 def test_of_reports_that_come_one_by_one_few_are_turned_into_columns_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -228,7 +305,7 @@ def test_of_reports_that_come_one_by_one_few_are_turned_into_columns_at_a_time(
 def means_of(index: SeriesIndex, report: Report) -> list[tuple[int, float]]:
     """The series of a report, with the mean of each."""
     found = []
-    for metric in report.typed_metrics():
+    for metric in report.metrics:
         if isinstance(metric, Cpu):
             numbers = index.cores(report.user_id, Cpu.quantities[0].name)
             found.append((numbers[WHOLE], metric.avg_utilization))

@@ -353,8 +353,8 @@ def test_memory_is_bounded_by_the_page(source: Path) -> None:
 
 def windows_of(report: Report) -> int:
     """How many windows of series a report has."""
-    cores = sum(len(metric.avg_utilization_by_core) for metric in report.typed_metrics() if isinstance(metric, Cpu))
-    return cores + sum(len(metric.quantities) for metric in report.typed_metrics())
+    cores = sum(len(metric.avg_utilization_by_core) for metric in report.metrics if isinstance(metric, Cpu))
+    return cores + sum(len(metric.quantities) for metric in report.metrics)
 
 
 def test_who_used_the_cpu_is_copied_once(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_service_on_another_host_knows_all_that_was_flushed_and_goes_on(open_s
     assert store.users().equals(users)
     assert store.newest() == newest
     assert store.cores("moved", CPU) == [0, 1]
-    key = Key("moved", type(recording.reports[0].typed_metrics()[0]), recording.reports[0].end_timestamp)
+    key = Key("moved", type(recording.reports[0].metrics[0]), recording.reports[0].end_timestamp)
     assert asyncio.run(store.known({key})) == {key}
     late = Recording(recording.windows)
     late.cpu(host, T0 + 18, np.array([0.25, 0.5]))  # into buckets that the other host wrote
@@ -291,7 +291,7 @@ def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
             assert found["var"].tolist() == pytest.approx(windows["var"].tolist(), rel=1e-12)
 
 
-TYPE = type(Recording().cpu(Host("any"), T0, np.array([0.5])).typed_metrics()[0])
+TYPE = type(Recording().cpu(Host("any"), T0, np.array([0.5])).metrics[0])
 
 
 # Lines that InfluxDB refuses
@@ -315,7 +315,7 @@ def test_where_all_is_refused_all_is_put_aside_and_the_journal_is_free(
 
 def replace_cores(report: Report) -> Report:
     """The report without its cores."""
-    (cpu,) = report.typed_metrics()
+    (cpu,) = report.metrics
     whole = Cpu(cpu.avg_utilization, cpu.var_utilization)  # type: ignore[attr-defined]
     return msgspec.structs.replace(report, metrics=[whole])
 
