@@ -73,7 +73,7 @@ class ChangedValues:
 
     def _changed(self, report: Report) -> str:
         """What differs from what is kept, in words; empty where nothing does."""
-        for metric in report.typed_metrics():
+        for metric in report.metrics:
             for quantity in metric.quantities:
                 told = getattr(metric, quantity.attribute)  # of CPU a number, of others a distribution
                 sent, kept = float(getattr(told, "mean", told)), self._kept(quantity, report)
