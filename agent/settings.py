@@ -17,6 +17,7 @@ from contract.agent_protocol import (
     SamplesPerReport,
     SettingsInForce,
 )
+from contract.problems import plural
 from contract.processes import ProcessDetail
 from contract.selectors import MAX_USER_ID, parse_labels
 from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url, proxy_for, tls_context
@@ -244,8 +245,9 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
         if self.period_s > MAX_PERIOD_S:
             raise ValueError(
                 f"--interval and --samples: expected a report at least every {format_seconds(MAX_PERIOD_S)}, got"
-                f" {self.samples} samples {format_seconds(self.interval)} apart: every {format_seconds(self.period_s)};"
-                " a number without a unit is seconds: write 50ms for milliseconds, or fewer --samples"
+                f" {plural(self.samples, 'sample')} {format_seconds(self.interval)} apart: every "
+                f"{format_seconds(self.period_s)}; a number without a unit is seconds: write 50ms for milliseconds, or "
+                "fewer --samples"
             )
 
     @property

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from contract.problems import Problem, did_you_mean, problem_of, shortened
+from contract.problems import Problem, did_you_mean, plural, problem_of, shortened
 from contract.processes import ProcessDetail
 from contract.report import EpochMs, OsType
 from contract.selectors import Labels
@@ -144,7 +144,7 @@ def _check_window(interval_s: float, samples: int) -> None:
                 Problem(
                     "/samples",
                     f"expected a report each {SHORTEST_WINDOW_S:g} s to {LONGEST_WINDOW_S:g} s, got one each "
-                    f"{window_s:g} s from {samples} samples at {interval_s:g} s",
+                    f"{window_s:g} s from {plural(samples, 'sample')} at {interval_s:g} s",
                 )
             ]
         )

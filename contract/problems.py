@@ -91,6 +91,11 @@ def shortened(text: str, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
+def plural(number: int, thing: str, things: str = "") -> str:
+    """Such as `1 host`, `3,079 hosts`."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
 def did_you_mean(wrong: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """` (did you mean X?)` where a known name is close to the wrong one, otherwise nothing.
 
@@ -175,7 +180,7 @@ def explained(error: msgspec.DecodeError, body: bytes | memoryview | msgspec.Raw
     if not bytes(memoryview(body)[:_WRITTEN]).strip():
         return msgspec.DecodeError("expected JSON, got nothing")
     return msgspec.DecodeError(
-        f"expected JSON to its end, got a part of it: it breaks off after {size:,} {'byte' if size == 1 else 'bytes'}"
+        f"expected JSON to its end, got a part of it: it breaks off after {plural(size, 'byte')}"
     )
 
 

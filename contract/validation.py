@@ -20,7 +20,7 @@ from contract.metrics import (
     Quantity,
     type_name,
 )
-from contract.problems import Problem, decode_json, problem_of, undecodable
+from contract.problems import Problem, decode_json, plural, problem_of, undecodable
 from contract.processes import Consumer, ProcessUse, disagreements
 from contract.report import FUTURE_MS, Report, decode_report
 from contract.rounding import clip_rounding
@@ -329,9 +329,9 @@ def _histogram_fault(flat: list[int], count: int, bins: Bins) -> str | None:
     """Why a flat histogram is not one of `count` samples, or None where it is."""
     indices, counts = flat[::2], flat[1::2]
     if len(indices) != len(counts):
-        return f"expected pairs of bin and count, got {len(flat)} numbers"
+        return f"expected pairs of bin and count, got {plural(len(flat), 'number')}"
     if sum(counts) != count:
-        return f"expected counts of {count} samples, as many as there were observations, got {sum(counts)}"
+        return f"expected counts of {plural(count, 'sample')}, as many as there were observations, got {sum(counts)}"
     if min(counts) < 1:
         return f"expected counts of at least 1 without empty bins, got {min(counts)}"
     if indices[0] < bins.first or indices[-1] > bins.last:

@@ -8,6 +8,7 @@ from msgspec import Meta
 from analytics.commands.answering import MethodSettings, answer, windows
 from analytics.commands.settings import DURATION, PROGRAM, duration
 from contract import times
+from contract.problems import plural
 from contract.settings import load
 from contract.times import HOUR_MS, MINUTE_MS, parse_duration
 
@@ -91,7 +92,7 @@ def show_anomalies(console: "Console", frame: "pd.DataFrame", points: int, hosts
     from analytics.commands.output import formatter
     from analytics.commands.tables import show_rows
 
-    looked_at = f"{points:,} points of {hosts:,} host{'' if hosts == 1 else 's'} were judged"
+    looked_at = f"{plural(points, 'point')} of {plural(hosts, 'host')} {'was' if points == 1 else 'were'} judged"
     written = formatter(str(frame.attrs.get("unit", "")), "mean")
     shown = [name for name in ("user", "value", "expected", "kind", "score") if name in frame]
     if hosts == 1:

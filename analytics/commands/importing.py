@@ -13,6 +13,7 @@ from analytics.commands.settings import DURATION, MOMENT, PROGRAM
 from analytics.sources.influx_address import Address, Credentials, is_influx
 from contract import times
 from contract.metrics import NAMES, QUANTITIES
+from contract.problems import plural
 from contract.service_address import SERVICE_URL, ServiceAddress
 from contract.settings import fail, load
 from contract.times import format_instant, parse_duration
@@ -219,8 +220,6 @@ def _say(text: str) -> None:
 
 def _tell(understood: "Understood") -> None:
     """What was understood, before anything is written."""
-    from analytics.reports.text import plural
-
     for line in understood.said[:_SHOWN]:
         _say(line)
     if len(understood.said) > _SHOWN:
@@ -261,7 +260,7 @@ def _into_files(understood: "Understood", settings: ImportSettings) -> int:
 
     for done in store(understood.checked, Path(str(settings.to))):
         _say(
-            f"{done.path}: {done.added:,} windows added"
+            f"{done.path}: {plural(done.added, 'window')} added"
             + (f", {done.known:,} were there already" if done.known else "")
         )
     return 0
@@ -276,7 +275,7 @@ def _into_service(understood: "Understood", settings: ImportSettings) -> int:
     total = sum(batch.reports for lane in lanes for batch in lane)
     with ServiceApi(str(settings.address), settings.token, ca_file=settings.ca_file) as api, _bar(total) as advance:
         sent = send(api, lanes, advance)
-    taken = [f"{sent.accepted:,} windows taken"]
+    taken = [f"{plural(sent.accepted, 'window')} taken"]
     taken += [f"{sent.duplicates:,} were there already"] if sent.duplicates else []
     taken += [f"{sent.skipped:,} taken by the run before"] if sent.skipped else []
     _say(", ".join(taken))

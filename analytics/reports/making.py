@@ -16,7 +16,8 @@ from analytics.reports.parts import capacity, changes, coverage, patterns, peers
 from analytics.reports.parts.advice import Advice, advise
 from analytics.reports.parts.base import Part, one_or_nothing
 from analytics.reports.parts.moves import moves
-from analytics.reports.text import all_of, level, moment, named, plural
+from analytics.reports.text import all_of, level, moment, named
+from contract.problems import plural
 
 if TYPE_CHECKING:
     import pandas as pd

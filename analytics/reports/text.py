@@ -60,11 +60,6 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if abs(value - round(value)) < 1e-9 * max(1.0, abs(value)) else f"{value:,.2f}"
 
 
-def plural(number: int, thing: str, things: str = "") -> str:
-    """Such as `1 host`, `3,079 hosts`."""
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
-
-
 def all_of(number: int) -> str:
     """How several things are named together: `Both` or `All 3`."""
     return "Both" if number == 2 else f"All {number:,}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
+from contract.problems import plural
 from contract.settings import Settings, load
 from service.commands import failed
 
@@ -94,8 +95,8 @@ def _make(settings: BackupSettings) -> int:
             with _progress(console, "Copying", total) as advance:
                 written = repository.add(folder, began, made.checksums, made.problems, advance)
         console.print(
-            f"Backup {written.name}: {len(written.backup.files):,} files with {_size(written.backup.bytes)}, of which "
-            f"{written.copied:,} with {_size(written.copied_bytes)} were new."
+            f"Backup {written.name}: {plural(len(written.backup.files), 'file')} with "
+            f"{_size(written.backup.bytes)}, of which {written.copied:,} with {_size(written.copied_bytes)} were new."
         )
         if settings.keep:
             for name in repository.keep(settings.keep):
@@ -168,7 +169,7 @@ def _verify_backups(repository: "Repository") -> int:
             faults = [f"{name}: {fault}" for fault in repository.faults(backup, seen, advance)]
             damaged += faults
             if not faults:
-                console.print(f"{name}: {len(backup.files):,} files with {_size(backup.bytes)} are whole.")
+                console.print(f"{name}: {plural(len(backup.files), 'file')} with {_size(backup.bytes)}, whole.")
     for fault in damaged:
         console.print(f"DAMAGED: {fault}")
     if not backups:

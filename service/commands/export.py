@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from contract import times
 from contract.metrics import NAMES
-from contract.problems import decode_json
+from contract.problems import decode_json, plural
 from contract.service_address import ServiceAddress
 from contract.settings import load
 from contract.times import DAY_MS, parse_duration
@@ -233,8 +233,13 @@ def main(argv: Sequence[str]) -> int:
         with Client(settings.url, settings.token, ca_file=settings.ca_file) as source:
             export = Export(source, settings)
             for metric in settings.metric:
-                done = written(export, metric, lambda day, rows: print(f"{day}: {rows:,} summaries", file=sys.stderr))
-                print(f"{metric}: {done.days} days written, {done.unchanged} unchanged; {done.rows:,} summaries")
+                done = written(export, metric, lambda day, rows: print(f"{day}: {_summaries(rows)}", file=sys.stderr))
+                days = f"{plural(done.days, 'day')} written, {done.unchanged} unchanged"
+                print(f"{metric}: {days}; {_summaries(done.rows)}")
     except (ExportError, ServiceError, LookupError, OSError) as error:
         return failed(_PROGRAM, error)
     return 0
+
+
+def _summaries(number: int) -> str:
+    return plural(number, "summary", "summaries")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from contract.problems import plural
 from contract.settings import Settings, load
 from service.commands import failed
 from service.settings import StoreMemory
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (StoreError, DataFolderError, duckdb.Error, *UNREADABLE) as error:
         return failed(_PROGRAM, error)
     made = "was made anew and lists" if done.was_made else "lists"
-    print(f"The catalogue {made} {done.files} files with {done.windows} windows.")
+    print(f"The catalogue {made} {plural(done.files, 'file')} with {plural(done.windows, 'window')}.")
     for path in done.put_aside:
         print(f"Put aside: {path}")
     return 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
+from contract.problems import plural
 from contract.report import Report
 from service.stores.base import Store
 
@@ -93,7 +94,8 @@ class Admission:
         """What to say while nobody new is let in; None otherwise."""
         count = self._store.user_count
         if count >= self._max_users:
-            return f"{count} hosts are known, as many as --max-users lets in; reports of others get 429"
+            known = f"{plural(count, 'host')} {'is' if count == 1 else 'are'} known"
+            return f"{known}, as many as --max-users lets in; reports of others get 429"
         if self._is_full:
             return (
                 f"{self._store.series_count} series of hosts and cores are known, and --max-series lets in"

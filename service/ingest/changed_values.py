@@ -14,7 +14,7 @@ from contract.metrics import Quantity
 from contract.problems import display
 from contract.report import Report
 from contract.times import format_instant
-from service.stores.base import Question
+from service.stores.base import Question, StoreUnavailable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,8 +65,11 @@ class ChangedValues:
             report = self._waiting.popleft()
             try:
                 changed = await asyncio.to_thread(self._changed, report)
-            except Exception as error:  # noqa: BLE001 - what a store cannot tell now is no fault of who sent it
-                _log.debug("a report that was sent again cannot be compared: %s", error)
+            except StoreUnavailable as error:
+                _log.debug("a report that was sent again cannot be compared now: %s", error)
+                continue
+            except Exception:  # noqa: BLE001 - a fault of ours must not end the comparing of others
+                _log.exception("a report that was sent again cannot be compared")
                 continue
             if changed:
                 self._tell(report, changed)

@@ -11,7 +11,8 @@ from analytics.methods.right_sizing import size_hosts
 from analytics.reports.data import Data
 from analytics.reports.parts.base import silent_before_ms
 from analytics.reports.parts.moves import LEAP, NOTEWORTHY, Moves, surely_above_at_last
-from analytics.reports.text import count, plural
+from analytics.reports.text import count
+from contract.problems import plural
 from contract.times import DAY_MS
 
 IDLE: Final = 0.1

@@ -16,7 +16,8 @@ from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import Advice
 from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, steady_total
-from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, them
+from analytics.reports.text import all_of, each, level, listed, moment, percent, them
+from contract.problems import plural
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
 
 _SHOWN_SIZES = 15

@@ -12,7 +12,8 @@ from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import SHOWN, Part, after_annotation, in_ms, subject
 from analytics.reports.parts.moves import CHANCE, LEAP, NOTEWORTHY, Moves, Periods, covers
-from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, points, them, times
+from analytics.reports.text import all_of, each, level, listed, moment, percent, points, them, times
+from contract.problems import plural
 from contract.times import HOUR_MS
 
 _SHOWN = 12

@@ -6,7 +6,8 @@ import pandas as pd
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, ReportColumn, ReportTable
 from analytics.reports.parts.base import silent_before_ms
-from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, span
+from analytics.reports.text import all_of, each, level, listed, moment, percent, span
+from contract.problems import plural
 
 _MAX_GAPS = 6
 _EXACT = 1e-9

@@ -18,7 +18,7 @@ from analytics.methods.thresholds import saturation
 from analytics.methods.trends import Slope, fleet_trend
 from analytics.reports.data import Data, mean_cores
 from analytics.reports.parts.base import check_day, has_day, period, same_hosts
-from analytics.reports.text import plural
+from contract.problems import plural
 from contract.times import DAY_MS, WEEK_MS
 
 NOTEWORTHY: Final = 0.02

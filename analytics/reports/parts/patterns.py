@@ -21,7 +21,8 @@ from analytics.reports.parts.base import (
     in_ms,
     subject,
 )
-from analytics.reports.text import moment, percent, plural, times
+from analytics.reports.text import moment, percent, times
+from contract.problems import plural
 from contract.times import HOUR_MS
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

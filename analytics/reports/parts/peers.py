@@ -12,7 +12,8 @@ from analytics.methods.thresholds import saturation
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Numbers, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import SHOWN, Part
-from analytics.reports.text import level, listed, percent, plural, quoted
+from analytics.reports.text import level, listed, percent, quoted
+from contract.problems import plural
 from contract.selectors import read_labels
 from contract.times import HOUR_MS
 

@@ -12,7 +12,8 @@ from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Numbers, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import IDLE, RARELY, Advice
 from analytics.reports.parts.base import SHOWN, Part, attended_total, in_ms
-from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, them
+from analytics.reports.text import all_of, each, level, listed, moment, percent, them
+from contract.problems import plural
 
 _BUSIEST = 0.1
 """The busiest of the hosts whose share of the work is told."""

@@ -8,8 +8,9 @@ import pandas as pd
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import Part, in_ms, subject
-from analytics.reports.text import moment, percent, plural, quoted
+from analytics.reports.text import moment, percent, quoted
 from analytics.sources.service_answers import OTHERS, is_others
+from contract.problems import plural
 from contract.times import HOUR_MS
 
 _SPIKES = 0.05

@@ -16,6 +16,7 @@ from analytics.sources.importing.readings import Hints, Reading
 from analytics.sources.importing.samples import ImportFault, SetAside
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import InfluxClient, InfluxError
+from contract.problems import plural
 from contract.times import DAY_MS
 
 _MEASUREMENT: Final = "_measurement"
@@ -48,7 +49,7 @@ def read_database(database: Database, file: int, hints: Hints, mapping: Mapping 
         table = table.append_column(_MEASUREMENT, pa.array([mapping.where[_MEASUREMENT]] * len(table), pa.string()))
     lines = np.arange(1, len(table) + 1)
     reading = read_mapped(mapping, table, lines, file, database.address.database, hints, aside)
-    said = [f"InfluxDB {client.server().version}, {len(table):,} points", *reading.said]
+    said = [f"InfluxDB {client.server().version}, {plural(len(table), 'point')}", *reading.said]
     return Reading(reading.readings, reading.fields, said)
 
 

@@ -19,6 +19,7 @@ from analytics.sources.importing.fields import Field, field_of
 from analytics.sources.importing.moments import milliseconds
 from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, cores_of, frame_of_pieces
 from analytics.sources.importing.samples import MAYBE_CUT, WHOLE, ImportFault, SetAside
+from contract.problems import plural
 
 _LINE: Final = re.compile(
     r"^(?P<series>(?:[^\\ ]|\\.)+) (?P<fields>(?:[^\"\\ ]|\\.|\"(?:[^\"\\]|\\.)*\")+)(?: (?P<time>-?\d+))?\s*$"
@@ -164,7 +165,7 @@ def read_lines(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
                 }
             )  # fmt: skip
         taken = ", ".join(known) or "nothing that is known"
-        said.append(f"{points.measurement}, {len(points.lines)} points, {unit}: {taken}")
+        said.append(f"{points.measurement}, {plural(len(points.lines), 'point')}, {unit}: {taken}")
     if not pieces:
         raise ImportFault(
             "expected Telegraf's cpu, mem, swap, system, net or diskio, got none of them: --mapping says what is what"

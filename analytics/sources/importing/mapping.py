@@ -38,6 +38,7 @@ from analytics.sources.importing.roles import categories_of, numbers_of
 from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside
 from analytics.sources.importing.tables import set_numberless_aside, set_unclear_aside, with_sign
 from contract.metrics import NAMES, QUANTITIES
+from contract.problems import plural
 
 Where = dict[str, str]
 
@@ -125,7 +126,7 @@ def read_mapped(
                 "value": values[some], "line": lines[some], "file": file,
             }
         )  # fmt: skip
-        said.append(f"{fields[-1].target} ({fields[-1].kind}): column {take.column!r}, {len(some):,} rows")
+        said.append(f"{fields[-1].target} ({fields[-1].kind}): column {take.column!r}, {plural(len(some), 'row')}")
     return Reading(frame_of_pieces(pieces), fields, said)
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from analytics.sources.service_api import ProblemError, ServiceApi, ServiceError
 from contract import times
+from contract.problems import plural
 from contract.service_address import SERVICE_URL, ServiceAddress
 from contract.settings import fail, load
 from service.commands import failed, quick_start
@@ -97,7 +98,9 @@ def demonstrate(
 def _load(fleet: RecordedFleet, api: ServiceApi, console: Console, *, again: bool) -> bool:
     todo = plan(fleet, last_seen(api), times.now_ms())
     if todo.complete and not again:
-        console.print(f"The fleet of {len(fleet.users):,} hosts is there already, up to {_moment(todo.fleet.last_ms)}.")
+        console.print(
+            f"The fleet of {plural(len(fleet.users), 'host')} is there already, up to {_moment(todo.fleet.last_ms)}."
+        )
         return True
     console.print(_description(todo))
     with _progress(console) as progress:
@@ -109,7 +112,8 @@ def _load(fleet: RecordedFleet, api: ServiceApi, console: Console, *, again: boo
 
 def _description(todo: LoadPlan) -> str:
     fleet = todo.fleet
-    size = f"{len(fleet.users):,} hosts, {len(fleet):,} windows of five minutes, until {_moment(fleet.last_ms)}"
+    hosts, windows = plural(len(fleet.users), "host"), plural(len(fleet), "window")
+    size = f"{hosts}, {windows} of five minutes, until {_moment(fleet.last_ms)}"
     if todo.continues_after_ms is not None:
         return f"The fleet, which ended {_moment(todo.continues_after_ms)}, goes on:\n{size}."
     return f"{size}.\nEach window is a recorded mean: one observation, no variance, no single cores."

@@ -4,7 +4,7 @@ import { BASE, viewPath } from "./base.js";
 import { fill, h, notice } from "./dom.js";
 import { keys } from "./keys.js";
 import { follow } from "./live.js";
-import { whole } from "./numbers.js";
+import { plural, whole } from "./numbers.js";
 import { get, go, link, params, set } from "./state.js";
 import { DEFAULT_RANGE, duration, HOUR, isUtc, iso, moment, offset, range, RANGES, zone } from "./time.js";
 import * as agents from "./views/agents.js";
@@ -167,7 +167,7 @@ async function health() {
   const told = [...problems];
   if (lag?.reports) {
     const most = Object.entries(lag.partitions).reduce((one, other) => (other[1] > one[1] ? other : one))[0];
-    told.push(`${whole(lag.reports)} reports wait for the store, the oldest for ${whole(lag.seconds)} s, most in partition ${most}.`);
+    told.push(`${plural(lag.reports, "report")} ${lag.reports === 1 ? "waits" : "wait"} for the store, the oldest for ${whole(lag.seconds)} s, most in partition ${most}.`);
   }
   const node = document.querySelector("footer .problems") ?? document.querySelector("footer").appendChild(h("ul", { class: "problems", "aria-label": "Problems of the service" }));
   node.hidden = !told.length;

@@ -3,7 +3,7 @@
 import { address, exactly, getJson, getLabels, python } from "../api.js";
 import { card } from "../card.js";
 import { fill, h, name, table } from "../dom.js";
-import { shown, whole } from "../numbers.js";
+import { plural, shown, whole } from "../numbers.js";
 import { get, link, set } from "../state.js";
 
 const STATISTICS = ["mean", "p95", "max"];
@@ -31,7 +31,7 @@ export function labelFilter({ asks = false } = {}) {
     onfocus: () => asks && !choices.options.length && getLabels().then(offer, () => {}),
   });
   const offer = (known) => fill(choices, Object.entries(known).flatMap(([key, values]) => Object.entries(values).map(([value, count]) =>
-    h("option", { value: `${key}=${exactly(value)}` }, `${whole(count)} hosts`))));
+    h("option", { value: `${key}=${exactly(value)}` }, plural(count, "host")))));
   return {
     nodes: [h("label", {}, "Label", input), choices],
     update(known = null) {
