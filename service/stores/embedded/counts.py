@@ -31,7 +31,7 @@ Mask = npt.NDArray[np.bool_]
 Sums = tuple[Floats, Floats]
 
 
-class Column(NamedTuple):
+class StoredColumn(NamedTuple):
     """A column of rows of a file."""
 
     values: npt.NDArray[Any]
@@ -43,7 +43,7 @@ class Column(NamedTuple):
     """and whether none has."""
 
     @classmethod
-    def of(cls, column: pa.Array) -> "Column":
+    def of(cls, column: pa.Array) -> "StoredColumn":
         """That of an array of numbers."""
         rows, missing = len(column), column.null_count
         if missing == rows:
@@ -53,12 +53,12 @@ class Column(NamedTuple):
         return cls(values, is_valid, is_whole=not missing, is_empty=False)
 
     @classmethod
-    def empty(cls, rows: int) -> "Column":
+    def empty(cls, rows: int) -> "StoredColumn":
         """One without values."""
         none = np.broadcast_to(np.int64(0), rows)
         return cls(none, np.broadcast_to(np.False_, rows), is_whole=not rows, is_empty=True)
 
-    def part(self, rows: slice) -> "Column":
+    def part(self, rows: slice) -> "StoredColumn":
         """That of some of the rows; whole numbers have 64 bits, as what is computed of them needs."""
         values = self.values[rows]
         if values.dtype == np.int32:
@@ -66,7 +66,7 @@ class Column(NamedTuple):
         return self._replace(values=values, is_valid=self.is_valid[rows])
 
 
-Columns = Mapping[str, Column]
+StoredColumns = Mapping[str, StoredColumn]
 _BINS = LINEAR.bins + 2
 """And exactly 0 before them, exactly 1 behind."""
 _WORDS = LINEAR.bins // 8
@@ -116,7 +116,7 @@ class Counts(NamedTuple):
         return cls(is_counted, by_bin, by_place[:, 0].astype(np.int64), by_place[:, -1].astype(np.int64))
 
     @classmethod
-    def read(cls, columns: Columns, count: Ints, ticks: Ints, *, of_squares: bool) -> tuple["Counts", Sums]:
+    def read(cls, columns: StoredColumns, count: Ints, ticks: Ints, *, of_squares: bool) -> tuple["Counts", Sums]:
         """Those of rows of a file, and their `sums`: of samples, and of their squares where these are wanted.
 
         Without squares nobody is said to be idle.

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.stores.embedded import counts, fractions
-from service.stores.embedded.counts import Column, Counts, Outer
+from service.stores.embedded.counts import Counts, Outer, StoredColumn
 from service.stores.sorted_windows import SCHEMA, binary
 
 Ints = npt.NDArray[np.int64]
@@ -113,7 +113,7 @@ def _following(batch: pa.RecordBatch, *, histograms: bool) -> dict[str, pa.Array
     has_all = "variance" in batch.schema.names
     names = ("mean", "variance", "minimum", "maximum") if has_all else ("mean",)
     columns = {
-        name: Column.of(batch[name])
+        name: StoredColumn.of(batch[name])
         for name in (*names, *fractions.SCHEMA.names, *counts.SCHEMA.names)
         if name in batch.schema.names
     }

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from service.stores.embedded.counts import SCALE, Columns, Counts, Sums
+from service.stores.embedded.counts import SCALE, Counts, StoredColumns, Sums
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -106,12 +106,12 @@ def columns(batch: pa.RecordBatch, cores: Ints, counts: Counts) -> tuple[dict[st
     }, of_sample
 
 
-def read_ticks(columns: Columns, count: Ints) -> Ints:
+def read_ticks(columns: StoredColumns, count: Ints) -> Ints:
     """How many ticks a sample of each row of a file has; 0 where that is not known."""
     return _ticks_of_sample(columns["units"].values, count, ~columns["mean"].is_valid)
 
 
-def read_means(columns: Columns, count: Ints, counts: Counts, sums: Sums) -> tuple[Floats, Ints]:
+def read_means(columns: StoredColumns, count: Ints, counts: Counts, sums: Sums) -> tuple[Floats, Ints]:
     """The mean of rows of a file, and the busy ticks that it is made of."""
     units, kept = columns["units"].values, columns["mean"]
     busy = _unzigzag(columns["busy_rest"].values) + _expected_busy(units, count, counts, sums)
@@ -119,7 +119,7 @@ def read_means(columns: Columns, count: Ints, counts: Counts, sums: Sums) -> tup
     return mean if kept.is_empty else np.where(kept.is_valid, kept.values, mean), busy
 
 
-def read_variances(columns: Columns, count: Ints, counts: Counts, sums: Sums, busy: Ints) -> Floats:
+def read_variances(columns: StoredColumns, count: Ints, counts: Counts, sums: Sums, busy: Ints) -> Floats:
     """The variance of rows of a file."""
     units, parts, kept = (columns[name].values for name in ("units", "parts", "variance"))
     squares = _unzigzag(columns["squares_rest"].values)

@@ -25,7 +25,7 @@ _ROWS = 1 << 18
 """That are read at once: some 40 MB."""
 
 
-class _Group(NamedTuple):
+class _RowGroup(NamedTuple):
     """A row group, and what its statistics say."""
 
     number: int
@@ -43,15 +43,15 @@ class _Group(NamedTuple):
         return float(max(self.rows * of_series * span_ms / (self.last_ms + 1 - self.first_ms), 0.0))
 
 
-class _File(NamedTuple):
+class _ChosenFile(NamedTuple):
     """A file, its footer, and the row groups that are to be read."""
 
     path: Path
     footer: pq.FileMetaData
-    groups: Sequence[_Group]
+    groups: Sequence[_RowGroup]
 
 
-def _groups(footer: pq.FileMetaData) -> list[_Group]:
+def _groups(footer: pq.FileMetaData) -> list[_RowGroup]:
     """The row groups of a file; none of those whose statistics say too little."""
     found = []
     for number in range(footer.num_row_groups):
@@ -60,11 +60,13 @@ def _groups(footer: pq.FileMetaData) -> list[_Group]:
         series, time = group.column(0).statistics, group.column(1).statistics
         if series is None or time is None or not (series.has_min_max and time.has_min_max):
             return []
-        found.append(_Group(number, group.num_rows, series.min, series.max, time.min, time.max))
+        found.append(_RowGroup(number, group.num_rows, series.min, series.max, time.min, time.max))
     return found
 
 
-def divided(folder: Path, segments: Sequence[Segment], piece: Piece, series: Ints) -> tuple[list[_File], list[Segment]]:
+def divided(
+    folder: Path, segments: Sequence[Segment], piece: Piece, series: Ints
+) -> tuple[list[_ChosenFile], list[Segment]]:
     """The files of which most is wanted, to be read here, and those to be read by DuckDB.
 
     Raises what is `service.stores.embedded.segments.UNREADABLE` where a file is damaged.
@@ -81,11 +83,11 @@ def divided(folder: Path, segments: Sequence[Segment], piece: Piece, series: Int
         ):
             others.append(one)
         else:
-            here.append(_File(folder / one.file, footer, [group for group, _ in wanted]))
+            here.append(_ChosenFile(folder / one.file, footer, [group for group, _ in wanted]))
     return here, others
 
 
-def read(files: Sequence[_File], names: Sequence[str], piece: Piece, series: Ints) -> Iterator[pa.RecordBatch]:
+def read(files: Sequence[_ChosenFile], names: Sequence[str], piece: Piece, series: Ints) -> Iterator[pa.RecordBatch]:
     """The rows of files that are of some series and end in a piece of time, with the columns `names` of `forms.STORED`.
 
     Raises what is `service.stores.embedded.segments.UNREADABLE` where a file is damaged.
@@ -98,7 +100,7 @@ def read(files: Sequence[_File], names: Sequence[str], piece: Piece, series: Int
                         yield chosen
 
 
-def _of_group(file: pq.ParquetFile, group: _Group, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _of_group(file: pq.ParquetFile, group: _RowGroup, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows of a row group; columns whose values the footer says are not read."""
     footer = file.metadata.row_group(group.number)
     said = {
