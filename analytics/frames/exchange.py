@@ -53,6 +53,9 @@ def table_of(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
             users = frame["user"].array
             codes = pa.array(np.asarray(users.codes, np.int32))
             columns["user"] = pa.DictionaryArray.from_arrays(codes, pa.array(users.categories, pa.string()))
+        elif field.name in NUMBERS:
+            # As an array it is taken as it is; in a Series pyarrow looks for NaN, of which there are none.
+            columns[field.name] = pa.array(frame[field.name].to_numpy(), field.type)
         elif field.name != "time":
             columns[field.name] = pa.array(frame[field.name], field.type)
     return pa.table(columns, schema=schema)

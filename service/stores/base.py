@@ -168,6 +168,9 @@ class Store(Protocol):
         quantiles are.
         """
 
+    def seams(self, question: Question) -> Sequence[int]:
+        """Moments, ascending, where a question that is asked piece by piece is cut at the least cost; may be none."""
+
     def caveat(self, question: Question) -> str | None:
         """What the answer to a question lacks for damage on disk; None where it lacks nothing."""
 

@@ -158,10 +158,14 @@ class WindowSelection:
         wanted = [*columns_of(self.question.statistic), *(["histogram"] if self.question.histograms else [])]
         frames = [part.frame if len(part.frame.columns) == len(wanted) else part.frame[wanted] for part in parts]
         frame = frames[0] if len(parts) == 1 else pd.concat(frames)
-        place_of = np.zeros(len(self.bounded), np.int64)
-        place_of[self.series] = np.arange(len(self.series))
-        place = place_of[np.concatenate([part.series for part in parts])]
-        order = order_of([self.rank[place], moments_of(frame).asi8])
+        if len(self.series) == 1:
+            place = np.zeros(len(frame), np.int64)
+            order = order_of([moments_of(frame).asi8])
+        else:
+            place_of = np.zeros(len(self.bounded), np.int64)
+            place_of[self.series] = np.arange(len(self.series))
+            place = place_of[np.concatenate([part.series for part in parts])]
+            order = order_of([self.rank[place], moments_of(frame).asi8])
         return (place, frame) if order is None else (place[order], frame.take(order))
 
     def _numbered(self, places: Ints) -> tuple[Ints, pd.DataFrame]:

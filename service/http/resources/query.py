@@ -208,6 +208,7 @@ class Sending:
         Where it goes away later, the stream raises it: the server then closes the connection, so that nobody takes
         what is there for the whole.
         """
+        plan = await self._beside(plan.along, self._store)
         tables = self._tables(plan)
         first = await anext(tables)  # there is at least one piece; before it nothing is sent, the status neither
         caveat = plan.caveat(self._store)

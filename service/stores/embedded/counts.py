@@ -11,9 +11,9 @@ Much else nearly follows from a histogram whose bins hold one possible value eac
 (`representatives`): the extremes, and the sums that `service.stores.embedded.fractions` keeps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,19 +24,59 @@ from analytics.frames.packing import unpack
 from contract.histogram import LINEAR
 
 Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Sums = tuple[Floats, Floats]
 
+
+class StoredColumn(NamedTuple):
+    """A column of rows of a file."""
+
+    values: npt.NDArray[Any]
+    """0 where there is none."""
+    is_valid: Mask
+    is_whole: bool
+    """Whether all rows have a value,"""
+    is_empty: bool
+    """and whether none has."""
+
+    @classmethod
+    def of(cls, column: pa.Array) -> "StoredColumn":
+        """That of an array of numbers."""
+        rows, missing = len(column), column.null_count
+        if missing == rows:
+            return cls.empty(rows)
+        is_valid = np.asarray(column.is_valid()) if missing else np.broadcast_to(np.True_, rows)
+        values = (column.fill_null(0) if missing else column).to_numpy()
+        return cls(values, is_valid, is_whole=not missing, is_empty=False)
+
+    @classmethod
+    def empty(cls, rows: int) -> "StoredColumn":
+        """One without values."""
+        none = np.broadcast_to(np.int64(0), rows)
+        return cls(none, np.broadcast_to(np.False_, rows), is_whole=not rows, is_empty=True)
+
+    def part(self, rows: slice) -> "StoredColumn":
+        """That of some of the rows; whole numbers have 64 bits, as what is computed of them needs."""
+        values = self.values[rows]
+        if values.dtype == np.int32:
+            values = values.astype(np.int64)
+        return self._replace(values=values, is_valid=self.is_valid[rows])
+
+
+StoredColumns = Mapping[str, StoredColumn]
 _BINS = LINEAR.bins + 2
 """And exactly 0 before them, exactly 1 behind."""
 _WORDS = LINEAR.bins // 8
 _MOST, _MOST_IDLE = 0xFF, 0xFFFF
 SCHEMA = pa.schema([*(pa.field(f"counts_{word}", pa.int64()) for word in range(_WORDS)), ("saturated", pa.int32())])
 """Null where the column `histogram` says what there is to say."""
-_ROWS = 1024
+_ROWS = 2048
 """How many windows are looked at together, so that they stay in the processor's cache."""
+_ALONE = 2**18
+"""So many products BLAS adds up without other threads, which wait busily for more."""
 _MOST_TICKS = 64
 """Samples of more ticks have several values in a bin."""
 
@@ -76,20 +116,23 @@ class Counts(NamedTuple):
         return cls(is_counted, by_bin, by_place[:, 0].astype(np.int64), by_place[:, -1].astype(np.int64))
 
     @classmethod
-    def read(cls, batch: pa.RecordBatch, count: Ints, ticks: Ints) -> tuple["Counts", Sums]:
-        """Those of rows of a file, and their `sums`."""
-        words = np.empty((len(batch), _WORDS), "<i8")
-        columns = [np.asarray(batch[f"counts_{place}"].fill_null(0)) for place in range(_WORDS)]
-        for first in range(0, len(batch), _ROWS):
-            part = slice(first, first + _ROWS)
-            for place, column in enumerate(columns):
-                words[part, place] = column[part]
-        by_bin = words.view(np.uint8)
-        is_counted = np.asarray(batch["saturated"].is_valid())
-        saturated = batch["saturated"].fill_null(0).to_numpy().astype(np.int64)
-        total, *sums = _sums(by_bin, saturated, ticks, (0, 1, 2)).T
-        idle = np.where(is_counted, count - total.astype(np.int64), 0)
-        return cls(is_counted, by_bin, idle, saturated), (sums[0], sums[1])
+    def read(cls, columns: StoredColumns, count: Ints, ticks: Ints, *, of_squares: bool) -> tuple["Counts", Sums]:
+        """Those of rows of a file, and their `sums`: of samples, and of their squares where these are wanted.
+
+        Without squares nobody is said to be idle.
+        """
+        words = [columns[f"counts_{place}"].values for place in range(_WORDS)]
+        by_bin = np.array(words, "<i8").T.copy().view(np.uint8)
+        full = columns["saturated"]
+        saturated = full.values
+        if not of_squares:
+            (sums,) = _sums(by_bin, saturated, ticks, (1,))
+            return cls(full.is_valid, by_bin, np.zeros(len(count), np.int64), saturated), (sums, sums)
+        total, some, squares = _sums(by_bin, saturated, ticks, (0, 1, 2))
+        idle = count - total.astype(np.int64)
+        if not full.is_whole:
+            idle = np.where(full.is_valid, idle, 0)
+        return cls(full.is_valid, by_bin, idle, saturated), (some, squares)
 
     def columns(self) -> dict[str, pa.Array]:
         """The columns of `SCHEMA`."""
@@ -97,42 +140,36 @@ class Counts(NamedTuple):
         kept = {f"counts_{place}": pa.array(words[:, place], mask=missing) for place in range(_WORDS)}
         return kept | {"saturated": pa.array(self.saturated.astype(np.int32), mask=missing)}
 
-    def packed(self) -> pa.BinaryArray:
-        """As `analytics.frames.packing` has them; empty where there are none."""
-        rows = len(self.idle)
+    def packed(self, outer: "Outer") -> tuple[npt.NDArray[np.int32], Bytes]:
+        """The lengths and the bytes of what `analytics.frames.packing` makes of them; 0 where there are none."""
         is_wide = self.idle > 0
-        lengths, data = np.empty(rows, np.int32), []
-        for first in range(0, rows, _ROWS):
+        pairs = outer.pairs + is_wide + (self.saturated > 0)
+        lengths = np.where(is_wide, 1 + 4 * pairs, 2 * pairs).astype(np.int32)
+        data = []
+        for first in range(0, len(lengths), _ROWS):
             part = slice(first, first + _ROWS)
             data.append(self._pack(part, is_wide[part], lengths[part]))
-        offsets = np.zeros(rows + 1, np.int32)
-        np.cumsum(lengths, out=offsets[1:])
-        content = pa.py_buffer(np.concatenate(data) if data else b"")
-        return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), content])
+        return lengths, np.concatenate(data) if data else np.empty(0, np.uint8)
 
     def _pack(self, part: slice, is_wide: Mask, lengths: npt.NDArray[np.int32]) -> Bytes:
-        """The pairs of some windows; their lengths are put into `lengths`."""
+        """The pairs of some windows."""
         counts = np.empty((len(is_wide), _BINS), np.uint8)
         counts[:, 0], counts[:, 1:-1], counts[:, -1] = is_wide, self.by_bin[part], self.saturated[part]
-        is_there = counts != 0
-        pairs = np.add.reduce(is_there.view(np.uint8), axis=1, dtype=np.uint8).astype(np.int32)
-        np.copyto(lengths, np.where(is_wide, 1 + 4 * pairs, 2 * pairs))
         if not is_wide.any():
-            return _narrow(counts, is_there)
+            return _narrow(counts)
         if is_wide.all():
-            return _wide(counts, is_there, self.idle[part], lengths)
+            return _wide(counts, self.idle[part], lengths)
         data = np.empty(lengths.sum(), np.uint8)
         inside = np.repeat(is_wide, lengths)
-        data[inside] = _wide(counts[is_wide], is_there[is_wide], self.idle[part][is_wide], lengths[is_wide])
-        data[~inside] = _narrow(counts[~is_wide], is_there[~is_wide])
+        data[inside] = _wide(counts[is_wide], self.idle[part][is_wide], lengths[is_wide])
+        data[~inside] = _narrow(counts[~is_wide])
         return data
 
-    def extremes(self, ticks: Ints) -> tuple[Floats, Floats]:
+    def extremes(self, ticks: Ints, outer: "Outer") -> tuple[Floats, Floats]:
         """What stands for the lowest and the highest bin in use; `ticks` is how many a sample has."""
-        first, last = _outer(self.by_bin)
         # All of a window without any are idle, or saturated.
-        low = np.where(self.idle > 0, 0, np.where(last < 0, _BINS - 1, 1 + first))
-        high = np.where(self.saturated > 0, _BINS - 1, 1 + last)
+        low = np.where(self.idle > 0, 0, np.where(outer.last < 0, _BINS - 1, 1 + outer.first))
+        high = np.where(self.saturated > 0, _BINS - 1, 1 + outer.last)
         lowest, highest = np.empty(len(low)), np.empty(len(low))
         for mine, number in _groups(ticks):
             values = representatives(number)
@@ -141,71 +178,92 @@ class Counts(NamedTuple):
 
     def sums(self, ticks: Ints) -> Sums:
         """Of what stands for each sample's bin, the sum and that of the squares, in units of 1 / `SCALE`."""
-        sums = _sums(self.by_bin, self.saturated, ticks, (1, 2))
-        return sums[:, 0], sums[:, 1]
+        some, squares = _sums(self.by_bin, self.saturated, ticks, (1, 2))
+        return some, squares
 
 
-def _sums(by_bin: Bytes, saturated: Ints, ticks: Ints, powers: tuple[int, ...]) -> Floats:
-    """The sums of some powers of samples above 0: a row for each window, in units of 1 / `SCALE` but for power 0."""
-    sums = np.empty((len(ticks), len(powers)))
-    units = np.where(np.array(powers) > 0, float(SCALE), 1.0)
-    for mine, number in _groups(ticks):
-        # Whole numbers, so that the order in which a host adds them up does not matter.
-        scaled = np.floor(representatives(number)[1:-1, None] ** powers * units + 0.5)
-        if isinstance(mine, slice):
-            _product(by_bin, scaled, out=sums)
-        else:
-            sums[mine] = _product(by_bin[mine], scaled)
-    full = np.flatnonzero(saturated)
-    sums[full] += saturated[full, None] * units
-    return sums
+class Outer(NamedTuple):
+    """Of the 64 bins between exactly 0 and exactly 1, the first and the last in use of each window, -1 for none."""
+
+    first: Ints
+    last: Ints
+    pairs: npt.NDArray[np.int32]
+    """How many are in use."""
+
+    @classmethod
+    def of(cls, by_bin: Bytes) -> "Outer":
+        """Those of counts, a row a window."""
+        in_use = np.empty(len(by_bin), "<u8")
+        for first in range(0, len(by_bin), _ROWS):
+            part = by_bin[first : first + _ROWS]
+            in_use[first : first + _ROWS] = np.packbits(part.ravel() != 0, bitorder="little").view("<u8")
+        # The lowest bit that is set alone, and the highest without the next lower: doubles that are not rounded up.
+        lowest = (in_use & -in_use).astype(np.float64)
+        highest = (in_use & ~(in_use >> 1)).astype(np.float64)
+        return cls(_exponent(lowest), _exponent(highest), np.bitwise_count(in_use).astype(np.int32))
 
 
-def _outer(by_bin: Bytes) -> tuple[Ints, Ints]:
-    """The first and the last bin in use of each row; -1 where there is none."""
-    in_use = np.empty(len(by_bin), "<u8")
-    for first in range(0, len(by_bin), _ROWS):
-        part = slice(first, first + _ROWS)
-        in_use[part] = np.packbits(by_bin[part] != 0, axis=1, bitorder="little").view("<u8").ravel()
-    number = in_use.view("<i8")
-    upper = number >> 32 & 0xFFFFFFFF
-    highest = np.where(upper > 0, 32 + _bits(upper), _bits(number & 0xFFFFFFFF))
-    # The lowest bit that is set alone, which is a double without being rounded.
-    return _bits(number & -number) - 1, highest - 1
-
-
-def _bits(numbers: Ints) -> Ints:
-    """How many bits whole numbers have that doubles can say, without sign; 0 has none."""
-    return np.frexp(numbers.view(np.uint64).astype(np.float64))[1].astype(np.int64)
-
-
-def _product(counts: Bytes, factors: Floats, out: Floats | None = None) -> Floats:
-    """The product of two matrices, in steps so small that BLAS does them in this thread; put into `out` where given."""
-    found = np.empty((len(counts), factors.shape[1])) if out is None else out
-    step = np.empty((_ROWS, counts.shape[1]))
-    for first in range(0, len(counts), _ROWS):
-        part = counts[first : first + _ROWS]
-        step[: len(part)] = part
-        np.matmul(step[: len(part)], factors, out=found[first : first + _ROWS])
+def _exponent(powers: Floats) -> Ints:
+    """Which power of two doubles are at least; -1 for 0."""
+    found: Ints = np.maximum((powers.view(np.int64) >> 52) - 1023, -1)
     return found
 
 
-def _chosen(pairs: npt.NDArray[np.unsignedinteger], is_there: Mask) -> Bytes:
-    """The bytes of some elements; `pairs[is_there]` takes four times as long."""
-    return pairs.ravel().take(np.flatnonzero(is_there)).view(np.uint8)
+def _sums(by_bin: Bytes, saturated: Ints, ticks: Ints, powers: tuple[int, ...]) -> list[Floats]:
+    """The sums of some powers of samples above 0, of each window, in units of 1 / `SCALE` but for power 0."""
+    sums = [np.empty(len(ticks)) for _ in powers]
+    for mine, number in _groups(ticks):
+        whole = isinstance(mine, slice)
+        products = _products(by_bin if whole else by_bin[mine], _factors(number, powers))
+        for found, power in zip(sums, powers, strict=True):
+            product = next(products).astype(np.float64)
+            found[mine] = product if power == 0 else product * _HALF + next(products)
+    full = np.flatnonzero(saturated)
+    if len(full):
+        for found, power in zip(sums, powers, strict=True):
+            found[full] += saturated[full] * (float(SCALE) if power else 1.0)
+    return sums
 
 
-def _narrow(counts: Bytes, is_there: Mask) -> Bytes:
+@lru_cache(256)
+def _factors(ticks: int, powers: tuple[int, ...]) -> Singles:
+    """What a sample in each bin counts in sums of some powers: a column for power 0, and two for each other.
+
+    Whole numbers, so that the order in which a host adds them up does not matter; and so small, as an upper and a
+    lower half of 10 bits, that no sum of 64 bins of 255 samples needs more than the 24 bits of single precision.
+    """
+    rows: list[Floats] = []
+    for power in powers:
+        values = representatives(ticks)[1:-1] ** power
+        whole = np.minimum(np.floor(values * SCALE + 0.5), SCALE - 1)
+        rows += [np.ones(len(whole))] if power == 0 else [whole // _HALF, whole % _HALF]
+    return np.array(rows, np.float32).T.copy()
+
+
+def _products(counts: Bytes, factors: Singles) -> Iterator[Singles]:
+    """The columns of counts times factors, in steps so small that BLAS does them in this thread."""
+    found = np.empty((len(counts), factors.shape[1]), np.float32)
+    rows = _ALONE // factors.size
+    step = np.empty((min(rows, len(counts)), counts.shape[1]), np.float32)
+    for first in range(0, len(counts), rows):
+        part = counts[first : first + rows]
+        step[: len(part)] = part
+        np.matmul(step[: len(part)], factors, out=found[first : first + rows])
+    return iter(found.T)
+
+
+def _narrow(counts: Bytes) -> Bytes:
     """Pairs of bytes."""
-    pairs = counts.astype("<u2")
+    chosen = np.flatnonzero(counts.ravel() != 0)
+    pairs = counts.ravel().take(chosen).astype("<u2")
     pairs <<= 8
-    pairs |= _PLACES.astype("<u2")
-    return _chosen(pairs, is_there)
+    pairs |= _TILED.take(chosen).astype("<u2")
+    return pairs.view(np.uint8)
 
 
-def _wide(counts: Bytes, is_there: Mask, idle: Ints, lengths: npt.NDArray[np.int32]) -> Bytes:
+def _wide(counts: Bytes, idle: Ints, lengths: npt.NDArray[np.int32]) -> Bytes:
     """A byte of padding and pairs of 16 bits, for each of some windows that have samples of exactly 0."""
-    chosen = np.flatnonzero(is_there)
+    chosen = np.flatnonzero(counts.ravel() != 0)
     pairs = counts.ravel().take(chosen).astype("<u4")
     pairs <<= 16
     pairs |= _TILED.take(chosen)
@@ -220,21 +278,25 @@ def _wide(counts: Bytes, is_there: Mask, idle: Ints, lengths: npt.NDArray[np.int
 
 
 SCALE = 2**20
-_PLACES = np.arange(LINEAR.first, LINEAR.last + 1, dtype="<i2")
-_TILED = np.tile(_PLACES.view("<u2").astype("<u4"), _ROWS)
+_HALF = 2**10
+"""Its root."""
+_TILED = np.tile(np.arange(LINEAR.first, LINEAR.last + 1, dtype="<i2").view("<u2").astype("<u4"), _ROWS)
 """The bins of a table of counts, element by element."""
 
 
-def _groups(ticks: Ints) -> Iterator[tuple[Mask | slice, int]]:
+def _groups(ticks: Ints) -> Iterator[tuple[Ints | slice, int]]:
     """The rows of each number of ticks; first all, as of the number that most have, since that spares a choice."""
-    rows = np.bincount(ticks)
-    if not len(rows):
+    if not len(ticks):
         return
+    if (ticks == ticks[0]).all():
+        yield slice(None), int(ticks[0])
+        return
+    rows = np.bincount(ticks)
     usual = int(rows.argmax())
     yield slice(None), usual
     for number in np.flatnonzero(rows).tolist():
         if number != usual:
-            yield ticks == number, number
+            yield np.flatnonzero(ticks == number), number
 
 
 @lru_cache(_MOST_TICKS + 1)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.stores.embedded import counts, fractions
-from service.stores.embedded.counts import Counts
+from service.stores.embedded.counts import Counts, Outer, StoredColumn
 from service.stores.sorted_windows import SCHEMA, binary
 
 Ints = npt.NDArray[np.int64]
@@ -62,7 +62,7 @@ def stored(batch: pa.RecordBatch, cores: Ints) -> dict[str, pa.Array]:
     found = Counts.of(binary(batch), count)
     values = dict(zip(SCHEMA.names, batch.select(SCHEMA.names).columns, strict=True))
     numbers, ticks = fractions.columns(batch, cores, found)
-    for name, expected in zip(("minimum", "maximum"), found.extremes(ticks), strict=True):
+    for name, expected in zip(("minimum", "maximum"), found.extremes(ticks, Outer.of(found.by_bin)), strict=True):
         reported = batch[name].to_numpy()
         values[name] = pa.array(reported, mask=found.is_counted & _same(reported, expected), from_pandas=False)
     values["histogram"] = pc.if_else(pa.array(found.is_counted), pa.scalar(None, pa.binary()), values["histogram"])
@@ -78,7 +78,7 @@ def _same(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt
 def needed(names: Sequence[str]) -> list[str]:
     """The columns of `STORED` that those of `SCHEMA` follow from, these among them."""
     if {*_FOLLOWING[1:]} & {*names}:
-        return [*STORED.names]
+        return [name for name in STORED.names if name not in SCHEMA.names or name in names or name in _FOLLOWING]
     of_mean = ("count", "units", "busy_rest", "mean_ulps", *counts.SCHEMA.names) if "mean" in names else ()
     return [name for name in STORED.names if name in names or name in of_mean]
 
@@ -91,18 +91,9 @@ def read(batch: pa.Table | pa.RecordBatch, *, histograms: bool = True) -> pa.Rec
     if isinstance(batch, pa.Table):
         batch = _one(batch)
     names = [name for name in SCHEMA.names if name in batch.schema.names]
-    values = {name: batch[name] for name in names}
+    values: dict[str, Any] = {name: batch[name] for name in names}
     if "mean" in values:
-        count = batch["count"].to_numpy()
-        ticks = fractions.read_ticks(batch, count)
-        found, sums = Counts.read(batch, count, ticks)
-        mean, variance = fractions.read(batch, count, found, sums)
-        values["mean"] = pa.array(mean)
-        if variance is not None:
-            values["variance"] = pa.array(variance)
-            for name, expected in zip(("minimum", "maximum"), found.extremes(ticks), strict=True):
-                values[name] = pc.coalesce(values[name], pa.array(expected))
-            values["histogram"] = _histograms(values["histogram"], found, histograms=histograms)
+        values |= _following(batch, histograms=histograms)
     return pa.RecordBatch.from_arrays([*values.values()], schema=pa.schema([SCHEMA.field(name) for name in names]))
 
 
@@ -112,12 +103,57 @@ def _one(table: pa.Table) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
-def _histograms(kept: pa.BinaryArray, found: Counts, *, histograms: bool) -> pa.BinaryArray:
-    if histograms:
-        counted = found.packed()
-    else:
-        counted = pa.array([b"\0\1"], pa.binary()).take(pa.array(np.zeros(len(kept), np.int8)))
-    return counted if kept.null_count == len(kept) else pc.coalesce(kept, counted)
+_PART = 8192
+"""Rows that are read together: what is made of them on the way stays in the processor's cache."""
+
+
+def _following(batch: pa.RecordBatch, *, histograms: bool) -> dict[str, pa.Array]:
+    """The columns of rows of files that follow from others."""
+    rows = len(batch)
+    has_all = "variance" in batch.schema.names
+    names = ("mean", "variance", "minimum", "maximum") if has_all else ("mean",)
+    columns = {
+        name: StoredColumn.of(batch[name])
+        for name in (*names, *fractions.SCHEMA.names, *counts.SCHEMA.names)
+        if name in batch.schema.names
+    }
+    count = batch["count"].to_numpy()
+    found = {name: np.empty(rows) for name in names}
+    lengths, packed = np.empty(rows, np.int32), [np.empty(0, np.uint8)]
+    for first in range(0, rows, _PART):
+        part = slice(first, min(first + _PART, rows))
+        some, number = {name: column.part(part) for name, column in columns.items()}, count[part]
+        ticks = fractions.read_ticks(some, number)
+        counted, sums = Counts.read(some, number, ticks, of_squares=has_all)
+        found["mean"][part], busy = fractions.read_means(some, number, counted, sums)
+        if not has_all:
+            continue
+        found["variance"][part] = fractions.read_variances(some, number, counted, sums, busy)
+        outer = Outer.of(counted.by_bin)
+        for name, expected in zip(("minimum", "maximum"), counted.extremes(ticks, outer), strict=True):
+            kept = some[name]
+            found[name][part] = expected if kept.is_empty else np.where(kept.is_valid, kept.values, expected)
+        if histograms:
+            lengths[part], content = counted.packed(outer)
+            packed.append(content)
+    values = {name: pa.array(column, from_pandas=False) for name, column in found.items()}
+    if has_all:
+        made = _binary(lengths, np.concatenate(packed)) if histograms else _same_binary(b"\0\1", rows)
+        kept = batch["histogram"]
+        values["histogram"] = made if kept.null_count == rows else pc.coalesce(kept, made)
+    return values
+
+
+def _binary(lengths: npt.NDArray[np.int32], content: npt.NDArray[np.uint8]) -> pa.BinaryArray:
+    """Bytes of so many lengths, one behind the other."""
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(content)])
+
+
+def _same_binary(value: bytes, rows: int) -> pa.BinaryArray:
+    """The same bytes in each row."""
+    return _binary(np.full(rows, len(value), np.int32), np.tile(np.frombuffer(value, np.uint8), rows))
 
 
 _PLAIN = {

@@ -22,13 +22,13 @@ squares to be in the middle of what they can be.
 
 import math
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from service.stores.embedded.counts import SCALE, Counts, Sums
+from service.stores.embedded.counts import SCALE, Counts, StoredColumns, Sums
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -106,32 +106,26 @@ def columns(batch: pa.RecordBatch, cores: Ints, counts: Counts) -> tuple[dict[st
     }, of_sample
 
 
-def read_ticks(batch: pa.RecordBatch, count: Ints) -> Ints:
+def read_ticks(columns: StoredColumns, count: Ints) -> Ints:
     """How many ticks a sample of each row of a file has; 0 where that is not known."""
-    return _ticks_of_sample(_nullable(batch, "units")[0], count, ~_nullable(batch, "mean")[1])
+    return _ticks_of_sample(columns["units"].values, count, ~columns["mean"].is_valid)
 
 
-def read(batch: pa.RecordBatch, count: Ints, counts: Counts, sums: Sums) -> tuple[Floats, Floats | None]:
-    """Mean and variance of rows of a file; no variance where its columns were not read."""
-    mean, is_mean = _nullable(batch, "mean")
-    units, busy = _nullable(batch, "units")[0], _unzigzag(_nullable(batch, "busy_rest")[0])
-    busy = busy + _expected_busy(units, count, counts, sums)
-    mean = np.where(is_mean, mean, _mean(units, busy, _unzigzag(_nullable(batch, "mean_ulps")[0])))
-    if "variance" not in batch.schema.names:
-        return mean, None
-    variance, is_variance = _nullable(batch, "variance")
-    parts = _nullable(batch, "parts")[0]
-    squares = _unzigzag(_nullable(batch, "squares_rest")[0])
+def read_means(columns: StoredColumns, count: Ints, counts: Counts, sums: Sums) -> tuple[Floats, Ints]:
+    """The mean of rows of a file, and the busy ticks that it is made of."""
+    units, kept = columns["units"].values, columns["mean"]
+    busy = _unzigzag(columns["busy_rest"].values) + _expected_busy(units, count, counts, sums)
+    mean = _mean(units, busy, _unzigzag(columns["mean_ulps"].values))
+    return mean if kept.is_empty else np.where(kept.is_valid, kept.values, mean), busy
+
+
+def read_variances(columns: StoredColumns, count: Ints, counts: Counts, sums: Sums, busy: Ints) -> Floats:
+    """The variance of rows of a file."""
+    units, parts, kept = (columns[name].values for name in ("units", "parts", "variance"))
+    squares = _unzigzag(columns["squares_rest"].values)
     squares = squares + _expected_squares(units, busy, parts, count, counts, sums)
-    found = _variance(units, busy, parts, squares, _unzigzag(_nullable(batch, "variance_ulps")[0]))
-    return mean, np.where(is_variance, variance, found)
-
-
-def _nullable(batch: pa.RecordBatch, name: str) -> tuple[npt.NDArray[Any], Mask]:
-    """A column with 0 in place of null, and which are none."""
-    column = batch[name]
-    values = (column.fill_null(0) if column.null_count else column).to_numpy()
-    return values.astype(np.int64) if values.dtype.kind == "i" else values, np.asarray(column.is_valid())
+    found = _variance(units, busy, parts, squares, _unzigzag(columns["variance_ulps"].values))
+    return found if columns["variance"].is_empty else np.where(columns["variance"].is_valid, kept, found)
 
 
 def _ticks_of_sample(units: Ints, count: Ints, is_mean: Mask) -> Ints:

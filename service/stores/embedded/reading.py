@@ -17,10 +17,11 @@ from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.packing import pack, unpack
 from analytics.frames.statistics import columns_of
 from analytics.frames.tiers import RAW, Piece, plan
+from contract.times import HOUR_MS
 from service.stores.cells import BATCH_ROWS as CELL_BATCH
 from service.stores.cells import COLUMNS as CELL_COLUMNS
 from service.stores.cells import CellRows
-from service.stores.embedded import forms
+from service.stores.embedded import forms, row_groups
 from service.stores.embedded.catalog import add_run, note_fleet, tier_table
 from service.stores.embedded.segment import Segment
 from service.stores.embedded.segments import windows_in
@@ -164,6 +165,8 @@ _MOST = 0.5
 """Of so many of all series it is quicker to read the others too than to tell them apart by a join."""
 _FEW = 256
 """Up to so many series are named in the query's text; more are joined from a table."""
+_LONG_MS = HOUR_MS
+"""In a piece of time so long there may be row groups of which most is wanted."""
 
 
 def read(
@@ -227,19 +230,25 @@ def _of_windows(
     # What a report left out is never its mean: of means no histogram is read.
     of_means = question.cells == "mean" or {*columns_of(question.statistic)} <= {"count", "mean"}
     columns = ("series", "time", "count", "mean") if of_means else SCHEMA.names
+    columns = tuple(name for name in columns if name != "duration")
+    names = forms.needed(columns)
     raw = []
     files: list[list[str]] = []
+    batches: list[Iterable[pa.RecordBatch]] = []
     for piece in pieces:
         overlapping = [segment for segment in segments if _overlaps(segment, piece, chosen)]
+        if piece.end_ms - piece.start_ms >= _LONG_MS and len(chosen.series) <= _FEW and question.cells is None:
+            whole, overlapping = row_groups.divided(folder, overlapping, piece, chosen.series)
+            batches.append(row_groups.read(whole, names, piece, chosen.series))
         if overlapping:
             source, of_source = windows_in(folder, overlapping, columns)
-            raw.append(_between(forms.needed(columns), source, piece))
+            raw.append(_between(names, source, piece))
             files += of_source
     if question.cells == "mean":
         yield from _cells(connection, raw, chosen.series, files)
         return
     histograms = question.histograms
-    for batch in _selected(connection, raw, files, chosen.series):
+    for batch in chain(*batches, _selected(connection, raw, files, chosen.series)):
         windows = forms.read(batch, histograms=histograms)
         if of_means:
             yield _plain_rows(windows, chosen.series[0])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from service.stores import dump, process_use, selection, use_tables
-    from service.stores.embedded import compaction, ends, reading
+    from service.stores.embedded import compaction, ends, reading, row_groups
     from service.stores.embedded import dump as own_dump
     from service.stores.embedded import segments as files
     from service.stores.process_use import UseAnswer, UseDump, UseQuestion
@@ -40,7 +40,7 @@ else:
     dump, selection = later("service.stores.dump"), later("service.stores.selection")
     process_use, use_tables = later("service.stores.process_use"), later("service.stores.use_tables")
     own_dump, ends = later("service.stores.embedded.dump"), later("service.stores.embedded.ends")
-    compaction = later("service.stores.embedded.compaction")
+    compaction, row_groups = later("service.stores.embedded.compaction"), later("service.stores.embedded.row_groups")
     reading, files = later("service.stores.embedded.reading"), later("service.stores.embedded.segments")
 
 DATABASE = "loadlens.duckdb"
@@ -212,12 +212,22 @@ class EmbeddedStore(KnownUsers):
 
         try:
             return self._versions.consistent(read_all)
-        except duckdb.Error as error:
+        except (duckdb.Error, *files.UNREADABLE) as error:
             start_ms, end_ms = question.start_ms, question.end_ms
             asked = [one for one in self._versions.segments if one.last_ms >= start_ms and one.first_ms < end_ms]
             if self._damage.is_found(asked):
                 return self._versions.consistent(read_all)
             raise StoreUnavailable(f"the store cannot be read: {error}") from error
+
+    def seams(self, question: Question) -> Sequence[int]:
+        """Where files of windows and their row groups begin; nothing where one cannot be read."""
+        series = selection.select(self._index, question).series
+        try:
+            with self._versions.reading():
+                segments = self._damage.whole(self._segments(question.start_ms, question.end_ms))
+                return row_groups.seams(self._raw, segments, series)
+        except files.UNREADABLE:
+            return ()  # the question itself finds out what is damaged
 
     def who(self, question: UseQuestion) -> UseAnswer:
         """Who used the CPU, of the windows that said so."""

@@ -82,6 +82,10 @@ class InfluxQueries(KnownUsers):
         self._settle()
         return self._asked(lambda: self._views.consistent(read))
 
+    def seams(self, question: Question) -> Sequence[int]:
+        """Nowhere: a database reads what it is asked for."""
+        return ()
+
     def caveat(self, question: Question) -> None:
         """Nothing: what InfluxDB lacks, it does not say."""
 

@@ -198,6 +198,23 @@ def test_pieces_cover_the_range_and_cut_no_bucket(rate_ms: int, series: int) -> 
     assert max(end - start for start, end in ranges) * series <= 2 * (1 << 17) * query.window_ms
 
 
+@pytest.mark.parametrize("apart", [7_000_000, 400_000_000, 900_000_000, 4_000_000_000])
+def test_windows_as_they_came_are_cut_where_files_are(apart: int) -> None:
+    query = WindowsQuery(
+        metric=NAMES["cpuUtilization"], start_ms=T0 + 1234, end_ms=T0 + 5_000_000_007, rate_ms=RAW_MS,
+        core=None, by_user=False, histograms=False,
+    )  # fmt: skip
+    seams = [*range(T0 - apart // 3, T0 + 6_000_000_000, apart)]
+    ranges = Plan(query, "a", 1, seams=seams).ranges()
+    assert (ranges[0][0], ranges[-1][1]) == (query.start_ms, query.end_ms)
+    assert all(first[1] == second[0] and first[0] < first[1] for first, second in pairwise(ranges))
+    longest = (1 << 17) * query.window_ms
+    assert max(end - start for start, end in ranges) <= 2 * longest
+    if apart <= longest:
+        assert {end for _, end in ranges[:-1]} <= {*seams}
+        assert len(ranges) <= 1 + 2 * (query.end_ms - query.start_ms) // longest
+
+
 class Counting(EmbeddedStore):
     """Counts how often it is asked."""
 
