@@ -8,7 +8,7 @@ import { heatMap, scaleStrip } from "../heatmap.js";
 import { lineChart, spacing, withGaps } from "../linechart.js";
 import { binWords, difference, loadDuration, merged, plural, quantile, quantileWords, scaleOfShares, shares, shown, whole } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
-import { ago, durationText, iso, moment, range } from "../time.js";
+import { ago, durationText, HOUR, iso, moment, range, tick } from "../time.js";
 import { labelFilter, labelGroups, labelLinks, labelTitle } from "./labels.js";
 import { annotations, loadDurationPython, metricOf, metricSelect, narrower, noteForm, saturatedShare, SATURATED } from "./shared.js";
 
@@ -338,17 +338,27 @@ export function open(root) {
     });
   }
 
+  /** The mean of the newest column that most of those have reported in who do, and when that was. */
+  function newestMean() {
+    const { weighted, reporting, start, rate } = picture;
+    const seen = reporting.filter((count) => count > 0).sort((a, b) => a - b);
+    const at = weighted.findLastIndex((value, column) => value !== null && reporting[column] >= seen[seen.length >> 1] / 2);
+    if (at < 0) return { value: null, when: "" };
+    const [from, to] = [start + at * rate, start + (at + 1) * rate].map((one) => tick(one, Math.min(rate, HOUR)));
+    return { value: weighted[at], when: at === weighted.length - 1 ? `mean since ${from}` : `mean of ${from} to ${to}` };
+  }
+
   function paintTiles(named) {
     const all = merged(windows.map((one) => one.histogram));
-    const last = picture.weighted.findLast((value) => value !== null);
+    const now = newestMean();
     const from = windows.length ? Math.min(...windows.map((one) => one.min)) : null, to = windows.length ? Math.max(...windows.map((one) => one.max)) : null;
     const p95 = all.length ? quantile(all, 0.95, named.bounded, from, to) : null;
     const { total: firingNow, rules } = picture.firing, some = chosenOnly() !== null;
     const tile = (label, value, more, to_, title = null) => h("div", { class: "tile", title }, h("dt", {}, label), h("dd", {}, to_ ? h("a", { href: to_ }, value) : value), h("dd", { class: "more" }, more));
     fill(tiles,
       tile("Hosts", whole(shownHosts()), some ? `of ${whole(picture.known)} are shown` : `of ${whole(picture.known)} reported in the range`),
-      tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean of the hosts", null,
-        named.name === "cpuUtilization" ? "The newest column of the heat map: each host counts by its cores." : "The newest column of the heat map: each host counts alike."),
+      tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(now.value, named.unit), [now.when, named.name === "cpuUtilization" ? "weighted by cores" : "each host alike"].filter(Boolean).join(", "), null,
+        "The mean of the newest column of the heat map that has most of the hosts which report."),
       tile("p95 of samples", shown(p95, named.unit), [some ? "of those shown" : "of all hosts", "over the whole range", quantileWords(p95, named.bounded)].filter(Boolean).join(", "), null,
         "Each sample counts once: a host that samples more often weighs more."),
       tile("Saturated", named.bounded && all.length ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `share of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
