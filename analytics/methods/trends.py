@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -168,10 +168,10 @@ def fleet_trend(
     answer = to_frame(windows).drop(columns="histogram")
     for q in quantiles:
         answer[f"samples_{100 * q:g}"] = quantiles_of(windows, q, bins_of(example_of(frame)))
-    band = _band(frame, rate_ms, quantiles)
+    band, seen = _users(frame, rate_ms, quantiles)
     answer = pd.concat([band[["users"]], answer, band.drop(columns="users")], axis=1)
     answer.attrs = dict(example_of(frame).attrs)
-    lasting, users = _throughout(frame, rate_ms, len(answer))
+    lasting, users = _throughout(frame, seen, len(answer))
     told = answer
     if lasting is not None:
         windows, _ = gather(lasting, key, labels=(), what="trend of the users seen throughout")
@@ -181,24 +181,19 @@ def fleet_trend(
     )
 
 
-def _throughout(frame: AnyFrame, rate_ms: int, buckets: int) -> tuple[AnyFrame | None, int]:
-    """The windows of the users that were there throughout, None for those of all; and how many users these are."""
-    if "user" not in frame.columns:
+def _throughout(frame: AnyFrame, seen: "pd.Series[int] | None", buckets: int) -> tuple[AnyFrame | None, int]:
+    """The windows of the users that were there throughout, None for those of all; and how many users these are.
+
+    `seen` says in how many buckets each was.
+    """
+    if seen is None:
         return None, 1
-    work = partial(_user_totals, rate_ms=rate_ms)
-    columns = frame[["user", "count", "mean"]]
-    if is_dask(columns):
-        totals = columns.map_partitions(work, meta=work(example_of(columns)))
-        seen = totals[totals["count"] > 0].drop_duplicates(["user", "bucket"]).groupby("user").size().compute()
-    else:
-        totals = work(columns)
-        seen = totals[totals["count"] > 0].groupby("user").size()
     lasting = seen.index[seen >= _THROUGHOUT * buckets]
     if len(lasting) == len(seen):
         return None, len(seen)
     if len(lasting) < 2:
         return None, 0
-    return frame[frame["user"].astype("str").isin(list(lasting))], len(lasting)
+    return frame[frame["user"].isin(list(lasting))], len(lasting)
 
 
 def _for_slope(answer: pd.DataFrame, rate_ms: int) -> "pd.Series[float]":
@@ -209,21 +204,26 @@ def _for_slope(answer: pd.DataFrame, rate_ms: int) -> "pd.Series[float]":
     return (answer["mean"] * answer["count"]).groupby(days).sum() / weight
 
 
-def _band(frame: AnyFrame, rate_ms: int, quantiles: Sequence[float]) -> pd.DataFrame:
-    """By bucket the number of users, and quantiles of their means."""
-    if "user" not in frame.columns:
+def _users(frame: AnyFrame, rate_ms: int, quantiles: Sequence[float]) -> tuple[pd.DataFrame, "pd.Series[int] | None"]:
+    """By bucket the number of users, and quantiles of their means; in how many buckets each was, None without users."""
+    has_users = "user" in frame.columns
+    if not has_users:
         frame = frame.assign(user="")
     frame = frame[["user", "count", "mean"]]
-    over_users = partial(_over_users, quantiles=tuple(quantiles))
     if not is_dask(frame):
-        band = over_users(_totals(frame, rate_ms=rate_ms))
+        cells = _cells(_totals(frame, rate_ms=rate_ms))
+        band, seen = _over_users(cells, quantiles), cells.seen() if has_users else None
     else:
         work = partial(_user_totals, rate_ms=rate_ms)
+        over_users = partial(_over_user_totals, quantiles=tuple(quantiles))
         example = work(example_of(frame))
-        met = frame.map_partitions(work, meta=example).shuffle("bucket")
+        totals = frame.map_partitions(work, meta=example)
+        met = totals.shuffle("bucket")
         band = met.map_partitions(over_users, meta=over_users(example)).compute().sort_index()
+        once = totals[totals["count"] > 0].drop_duplicates(["user", "bucket"])
+        seen = once.groupby("user").size().compute() if has_users else None
     band.index = pd.DatetimeIndex(band.index.to_numpy().astype("datetime64[ms]"), name="time").tz_localize("UTC")
-    return band
+    return band, seen
 
 
 def _totals(part: pd.DataFrame, *, rate_ms: int) -> pd.DataFrame:
@@ -243,8 +243,31 @@ def _user_totals(part: pd.DataFrame, *, rate_ms: int) -> pd.DataFrame:
     return totals.groupby(["bucket", "user"], observed=True, sort=False)[["count", "total"]].sum().reset_index()
 
 
-def _over_users(totals: pd.DataFrame, *, quantiles: Sequence[float]) -> pd.DataFrame:
-    starts, place = np.unique(totals["bucket"].to_numpy(), return_inverse=True)
+def _over_user_totals(totals: pd.DataFrame, *, quantiles: Sequence[float]) -> pd.DataFrame:
+    return _over_users(_cells(totals), quantiles)
+
+
+class _Cells(NamedTuple):
+    """The users in each bucket, those with samples alone, by bucket and user."""
+
+    starts: npt.NDArray[np.int64]
+    """The buckets, epoch ms."""
+    names: pd.Index
+    cells: npt.NDArray[np.int64]
+    """The place of the bucket, times one more than there are users, and that of the user; the last one has no name."""
+    counts: npt.NDArray[Any]
+    """How many samples each has,"""
+    sums: npt.NDArray[Any]
+    """and their sum."""
+
+    def seen(self) -> "pd.Series[int]":
+        """In how many buckets each user was."""
+        times = np.bincount(self.cells % (len(self.names) + 1), minlength=len(self.names) + 1)[:-1]
+        return pd.Series(times, self.names)[times > 0]
+
+
+def _cells(totals: pd.DataFrame) -> _Cells:
+    place, starts = pd.factorize(totals["bucket"].to_numpy(), sort=True)
     codes = pd.Categorical(totals["user"])
     users = len(codes.categories) + 1
     cell = place * users + codes.codes.astype(np.int64) % users
@@ -257,8 +280,14 @@ def _over_users(totals: pd.DataFrame, *, quantiles: Sequence[float]) -> pd.DataF
         cells, place = np.unique(cell, return_inverse=True)
         counts, sums = np.bincount(place, totals["count"]), np.bincount(place, totals["total"])
         cells, counts, sums = cells[counts > 0], counts[counts > 0], sums[counts > 0]
-    ends = np.searchsorted(cells, np.arange(1, len(starts) + 1) * users)
-    rows = [np.quantile(means, quantiles) for means in np.split(sums / counts, ends[:-1]) if len(means)]
+    return _Cells(np.asarray(starts), codes.categories, cells, counts, sums)
+
+
+def _over_users(found: _Cells, quantiles: Sequence[float]) -> pd.DataFrame:
+    starts = found.starts
+    ends = np.searchsorted(found.cells, np.arange(1, len(starts) + 1) * (len(found.names) + 1))
+    means = found.sums / found.counts
+    rows = [np.quantile(some, quantiles) for some in np.split(means, ends[:-1]) if len(some)]
     present = np.diff(ends, prepend=0)
     band = pd.DataFrame(
         np.reshape(rows, (-1, len(quantiles))),
