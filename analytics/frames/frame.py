@@ -151,6 +151,7 @@ def frame_of_values(
     for hosts that are named in another column, for an unknown metric, and for values outside the metric's range:
     [0, 1] for shares, otherwise at least 0.
     """
+    instance(histograms, "histograms", bool, "True or False")
     check_index(values)
     check_identity(values)
     quantity = quantity_of(metric)
