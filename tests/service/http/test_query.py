@@ -195,7 +195,9 @@ def test_metrics_over_cores_are_answered_for_each_host(fleet: httpx.Client) -> N
     for series in table["series"]:
         path = f"{METRICS}/{series['metric']}/byUser/{series['group']}"
         entries = fleet.get(path, params=query | {"stat": series["stat"]}).json()["entries"]
-        assert [entry["value"] for entry in entries] == [value for value in series["values"] if value is not None]
+        # What is flushed between the two is merged in another order: the last bit may differ.
+        told = [value for value in series["values"] if value is not None]
+        assert [entry["value"] for entry in entries] == pytest.approx(told, rel=1e-14, abs=0)
 
 
 def test_rows_have_a_column_for_each_metric_and_statistic(fleet: httpx.Client) -> None:
