@@ -140,18 +140,14 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
     return Windows(series=series, time=moments_of(frame).asi8, **columns, histograms=stored), labels
 
 
-def frame_of_values(
-    values: pd.DataFrame, *, value: str = "value", metric: str = "cpuLoadAvg", histograms: bool = True
-) -> pd.DataFrame:
+def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str = "cpuLoadAvg") -> pd.DataFrame:
     """The frame of windows of plain measurements: a window of one sample for each, which is exactly its value.
 
     `values` has the index `time` (with a time zone), the column named by `value`, in the unit of the metric, and,
-    where there are several users, `user`; rows without a value are left out. Without `histograms` the frame has none:
-    its resampled windows are the same but for their quantiles. Raises FrameError for another index,
+    where there are several users, `user`; rows without a value are left out. Raises FrameError for another index,
     for hosts that are named in another column, for an unknown metric, and for values outside the metric's range:
     [0, 1] for shares, otherwise at least 0.
     """
-    instance(histograms, "histograms", bool, "True or False")
     check_index(values)
     check_identity(values)
     quantity = quantity_of(metric)
@@ -162,10 +158,9 @@ def frame_of_values(
     ones, zeros = np.ones(len(numbers), np.int64), np.zeros(len(numbers))
     columns: dict[str, Any] = {"user": pd.Categorical(values["user"])} if "user" in values else {}
     columns |= {"count": ones, "mean": numbers, "var": zeros, "min": numbers, "max": numbers.copy()}
-    columns |= {"approximated": np.zeros(len(numbers), np.int64)}
-    if histograms:
-        bins = bin_indices(numbers, LINEAR if quantity.bounded else LOGARITHMIC)
-        columns["histogram"] = packed(Histograms(np.arange(len(numbers)), bins, ones), len(numbers))
+    bins = bin_indices(numbers, LINEAR if quantity.bounded else LOGARITHMIC)
+    histograms = packed(Histograms(np.arange(len(numbers)), bins, ones), len(numbers))
+    columns |= {"approximated": np.zeros(len(numbers), np.int64), "histogram": histograms}
     index = pd.DatetimeIndex(values.index, name="time").tz_convert("UTC").as_unit("ms")
     return of_metric(pd.DataFrame(columns, index=index), metric)
 

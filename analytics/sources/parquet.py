@@ -126,7 +126,7 @@ class Files(WindowedSource):
                     _check_shares(table, file)
                     windows.append(table)
                 else:
-                    parts.append(_measured(table, file, histograms=asked.histograms))
+                    parts.append(_measured(table, file))
                 step()
         if windows:
             # Nothing else may hold the tables, so that each column is let go of when it was copied.
@@ -246,7 +246,7 @@ def _check_shares(table: pa.Table, file: FoundFile) -> None:
             )
 
 
-def _measured(table: pa.Table, file: FoundFile, *, histograms: bool) -> pd.DataFrame:
+def _measured(table: pa.Table, file: FoundFile) -> pd.DataFrame:
     value = str(file.column((*SHARES, *PERCENTS)))
     numbers = table[value].cast(pa.float64()).to_numpy()
     values = pd.DataFrame({value: numbers / 100 if value in PERCENTS else numbers})
@@ -254,7 +254,7 @@ def _measured(table: pa.Table, file: FoundFile, *, histograms: bool) -> pd.DataF
         values["user"] = in_order(table["user"].unify_dictionaries().to_pandas().astype("category").array)
     values.index = pd.DatetimeIndex(table["time"].to_pandas(), name="time")
     try:
-        return frame_of_values(values, value=value, metric=file.metric, histograms=histograms)
+        return frame_of_values(values, value=value, metric=file.metric)
     except FrameError as error:
         raise FrameError(f"{file.path}: {error}") from None
 

@@ -7,6 +7,7 @@ import httpx
 import msgspec
 
 from contract.report import Report, encode
+from tests.support.running import wait_until
 
 __all__ = ["END_MS", "JsonObject", "as_json", "entries", "history", "original", "post", "small"]
 
@@ -74,3 +75,16 @@ def entries(response: httpx.Response) -> list[tuple[str, float]]:
     """The dates and values of an answer."""
     assert response.status_code == 200, response.text
     return [(entry["date"], entry["value"]) for entry in response.json()["entries"]]
+
+
+def flushes(client: httpx.Client) -> float:
+    (line,) = [
+        line for line in client.get("/metrics").text.splitlines() if line.startswith("loadlens_store_flushes_total ")
+    ]
+    return float(line.split()[1])
+
+
+def wait_for_flush(client: httpx.Client) -> None:
+    """Return when what was posted before is on the store's disk."""
+    before = flushes(client)
+    wait_until(lambda: flushes(client) >= before + 2, "two flushes")

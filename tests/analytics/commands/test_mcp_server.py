@@ -158,7 +158,7 @@ def test_devices_are_answered_with_the_busiest_first_and_one_over_time(
         ]  # fmt: skip
         assert [(row["device"], row["mean"]) for row in one["rows"]] == [("sdb", 5.0), ("sda", 2.5)]
         again = client.get(one["query"].split()[1]).raise_for_status().json()
-        assert [series["values"] for series in again["series"]] == [[2.5], [5.0]]
+        assert [series["values"] for series in again["series"]] == [[5.0], [2.5]]
         assert [row["value"] for row in over_time["rows"]] == [0.75]
         assert main([*shlex.split(over_time["query"])[1:], "--url", service.url, "--format", "csv"]) == 0
         assert capsys.readouterr().out.splitlines()[1].endswith(",0.75")

@@ -16,7 +16,7 @@ import pytest
 from tests.service.conftest import StartService
 from tests.support import preloaded
 from tests.support.influxd import RunningInflux
-from tests.support.reports import END_MS, as_json, entries, history, post, small
+from tests.support.reports import END_MS, as_json, entries, history, post, small, wait_for_flush
 from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 
 pytestmark = pytest.mark.server
@@ -150,7 +150,8 @@ def test_files_that_a_backup_has_are_not_copied_again(start: StartService, data_
     with service.client() as client:
         for number in range(2):
             post(client, small("one", END_MS + number * 1000))
-            wait_until(lambda least=number: len([*(data_dir / "raw").glob("*.parquet")]) > least, "a segment")
+            # A file that is there may not be in the catalogue yet.
+            wait_for_flush(client)
             backup(data_dir, target)
             if not number:
                 segment = next((data_dir / "raw").glob("*.parquet")).read_bytes()

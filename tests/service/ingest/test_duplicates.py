@@ -8,7 +8,18 @@ import httpx
 import pytest
 
 from tests.support.load import Connection
-from tests.support.reports import END_MS, METRICS, JsonObject, as_json, entries, history, original, post, small
+from tests.support.reports import (
+    END_MS,
+    METRICS,
+    JsonObject,
+    as_json,
+    entries,
+    history,
+    original,
+    post,
+    small,
+    wait_for_flush,
+)
 from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
@@ -33,19 +44,6 @@ def changed(client: httpx.Client) -> float:
         one for one in client.get("/metrics").text.splitlines() if one.startswith("loadlens_reports_changed_total ")
     ]
     return float(line.split()[1])
-
-
-def flushes(client: httpx.Client) -> float:
-    (line,) = [
-        line for line in client.get("/metrics").text.splitlines() if line.startswith("loadlens_store_flushes_total ")
-    ]
-    return float(line.split()[1])
-
-
-def wait_for_flush(client: httpx.Client) -> None:
-    """Return when what was posted before is on the store's disk."""
-    before = flushes(client)
-    wait_until(lambda: flushes(client) >= before + 2, "two flushes")
 
 
 def test_a_report_sent_again_is_acknowledged_and_counts_once(client: httpx.Client, user: str) -> None:
