@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from service.stores.embedded import forms, merging, segments
-from service.stores.embedded.segment import Segment
 from service.stores.embedded.segments import Origin, write_segment
-from service.stores.series import SeriesIndex, User
+from service.stores.series import SeriesIndex
 from service.stores.sorted_windows import SCHEMA
+from tests.support.segment_files import series_of, written
 
 SERIES = 40
 
@@ -36,25 +36,7 @@ def windows(random: np.random.Generator, rows: int, series: int = SERIES) -> pa.
 
 @pytest.fixture
 def index() -> SeriesIndex:
-    known = SeriesIndex()
-    for number in range(SERIES):
-        known.users[f"host-{number}"] = User(f"host-{number}", "Linux", "12", 0, 0, 0)
-        known.of_name(f"host-{number}", "cpu.utilization", None)
-    return known
-
-
-def written(folder: Path, index: SeriesIndex, batches: list[pa.RecordBatch], rows_at_once: int) -> list[Segment]:
-    """A file of each batch, in row groups of so many rows."""
-    return [
-        write_segment(
-            folder,
-            number,
-            [batch.slice(at, rows_at_once) for at in range(0, len(batch), rows_at_once)],
-            index,
-            Origin(),
-        )
-        for number, batch in enumerate(batches, 1)
-    ]
+    return series_of(SERIES)
 
 
 def read(segment: list[pa.RecordBatch]) -> pa.Table:

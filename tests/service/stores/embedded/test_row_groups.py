@@ -9,10 +9,10 @@ import pytest
 
 from analytics.frames.tiers import RAW, Piece
 from service.stores.embedded import forms, row_groups
-from service.stores.embedded.segment import Segment
-from service.stores.embedded.segments import UNREADABLE, Origin, write_segment
-from service.stores.series import SeriesIndex, User
+from service.stores.embedded.segments import UNREADABLE
+from service.stores.series import SeriesIndex
 from service.stores.sorted_windows import SCHEMA
+from tests.support.segment_files import series_of, written
 
 SERIES, EACH, STEP_MS = 4, 100, 5000
 NAMES = [name for name in SCHEMA.names if name != "duration"]
@@ -36,24 +36,7 @@ def windows(first: int) -> pa.RecordBatch:
 
 @pytest.fixture
 def index() -> SeriesIndex:
-    known = SeriesIndex()
-    for number in range(SERIES):
-        known.users[f"host-{number}"] = User(f"host-{number}", "Linux", "12", 0, 0, 0)
-        known.of_name(f"host-{number}", "cpu.utilization", None)
-    return known
-
-
-def written(folder: Path, index: SeriesIndex, batches: list[pa.RecordBatch], rows_at_once: int) -> list[Segment]:
-    return [
-        write_segment(
-            folder,
-            number,
-            [batch.slice(at, rows_at_once) for at in range(0, len(batch), rows_at_once)],
-            index,
-            Origin(),
-        )
-        for number, batch in enumerate(batches, 1)
-    ]
+    return series_of(SERIES)
 
 
 @pytest.mark.parametrize("series", [[1], [3], [2, 3], [1, 4], [1, 2, 3, 4]])
